@@ -1,0 +1,120 @@
+/* The register tile: the one matrix kernel behind dense forward, dx and dw.
+
+   C[m, n] = init + A[m, k] B[k, n]      C: m x n, A: m x k, B: k x n
+
+   A tile of C, `rows` rows by `vecs` vectors, stays in registers while the loop
+   over k runs. One step of k loads `vecs` vectors of a row of B and broadcasts
+   `rows` elements of a column of A; that feeds rows*vecs multiply-adds. With
+   6 x 4 vectors, 10 loads feed 24 multiply-adds, so the two load ports keep
+   ahead of the two arithmetic ports, and 24 independent sums hide the latency
+   of the multiply-add: the arithmetic units never wait.
+
+   A is read through two strides (a_row, a_col), so x, x transposed and dy are
+   all read in place. B must have contiguous rows. Every element of C is one
+   chain of fused multiply-adds over k in ascending order, whatever the shape of
+   the tile, so its bits do not depend on tiles, threads or vector width.
+
+   This file is compiled once per instruction set; the block below is all that
+   differs. The second half is a template, included for float and for double. */
+
+#ifndef FASTNN_TILE_H
+#define FASTNN_TILE_H
+
+#include <stddef.h>
+#include <string.h>
+
+/* VECTOR_BYTES: width of a register. ACCUMULATORS: how many hold C, leaving
+   room for VECS registers of B and one of A. */
+#if defined(__AVX512F__)
+  #define VECTOR_BYTES 64
+  #define ACCUMULATORS 24
+  #define VECS 4
+#elif defined(__AVX2__) && defined(__FMA__)
+  #define VECTOR_BYTES 32
+  #define ACCUMULATORS 12
+  #define VECS 2
+#elif defined(__aarch64__) && defined(__GNUC__)
+  #define VECTOR_BYTES 16
+  #define ACCUMULATORS 24
+  #define VECS 4
+#elif defined(__GNUC__)
+  #define VECTOR_BYTES 16
+  #define ACCUMULATORS 8
+  #define VECS 2
+#else
+  #define SCALAR_TILE
+  #define ACCUMULATORS 8
+  #define VECS 2
+#endif
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+  #include <immintrin.h>
+#elif defined(__aarch64__)
+  #include <arm_neon.h>
+#endif
+
+#if defined(_MSC_VER)
+  #define ALWAYS_INLINE static __forceinline
+  #define ALIGNED(bytes) __declspec(align(bytes))
+  #define UNROLL
+  #define RESTRICT __restrict
+#else
+  #define ALWAYS_INLINE static inline __attribute__((always_inline))
+  #define ALIGNED(bytes) __attribute__((aligned(bytes)))
+  #define UNROLL _Pragma("GCC unroll 16")
+  #define RESTRICT restrict
+#endif
+
+/* A strip of B (KC rows of one tile's width) fills 20 KB, so that it stays in a
+   32 KB L1 cache while the tiles of MC rows pass over it; the MC x KC panel of
+   A stays in L2. */
+#ifdef SCALAR_TILE
+  #define KC 256
+#else
+  #define KC ((20 << 10) / (VECS * VECTOR_BYTES) < 256 ? (20 << 10) / (VECS * VECTOR_BYTES) : 256)
+#endif
+#define MC 192
+
+/* The tile shapes, X(vecs, rows): as many rows as the accumulators hold, 12 at most.
+   FIRST_TILE(vecs): where the shapes of that width begin in the list. */
+#define ROWS_4(X, v) X(v, 1) X(v, 2) X(v, 3) X(v, 4)
+#define ROWS_6(X, v) ROWS_4(X, v) X(v, 5) X(v, 6)
+#define ROWS_8(X, v) ROWS_6(X, v) X(v, 7) X(v, 8)
+#define ROWS_12(X, v) ROWS_8(X, v) X(v, 9) X(v, 10) X(v, 11) X(v, 12)
+#if ACCUMULATORS == 24
+  #define TILE_SHAPES(X) ROWS_12(X, 1) ROWS_12(X, 2) ROWS_8(X, 3) ROWS_6(X, 4)
+  #define FIRST_TILE(vecs) ((vecs) == 4 ? 32 : ((vecs) - 1) * 12)
+#elif ACCUMULATORS == 12
+  #define TILE_SHAPES(X) ROWS_12(X, 1) ROWS_6(X, 2)
+  #define FIRST_TILE(vecs) (((vecs) - 1) * 12)
+#else
+  #define TILE_SHAPES(X) ROWS_8(X, 1) ROWS_4(X, 2)
+  #define FIRST_TILE(vecs) (((vecs) - 1) * 8)
+#endif
+#define MAX_ROWS (ACCUMULATORS < 12 ? ACCUMULATORS : 12)
+
+static inline ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* Size of the first of the equal pieces that `size` is cut into so that none is
+   larger than `limit`. */
+static inline ptrdiff_t even_piece(ptrdiff_t size, ptrdiff_t limit)
+{
+    ptrdiff_t pieces = (size + limit - 1) / limit;
+    return pieces ? (size + pieces - 1) / pieces : 0;
+}
+
+#define JOIN2(a, b) a##_##b
+#define JOIN(a, b) JOIN2(a, b)
+
+#define T float
+#define TYPE f32
+#include "tile_template.h"
+#undef T
+#undef TYPE
+#define T double
+#define TYPE f64
+#include "tile_template.h"
+#undef T
+#undef TYPE
+
+#endif
