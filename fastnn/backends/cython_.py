@@ -1,0 +1,33 @@
+"""The Cython backend: finds the compiled kernels. Their sources are ``kernels/*.pyx``.
+
+Each source is compiled once per instruction set, into ``fastnn._kernels.<family>_<isa>``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fastnn._kernels import cpu  # noqa: F401  (fails here, with its reason, when nothing was built)
+from fastnn.backends import threads
+from fastnn.ops import Op
+
+_C_NAMES = {"float32": "float", "float64": "double"}
+_loaded: dict[str, Any] = {}
+
+
+def load(op: Op, isa: str, dtype: str) -> Callable[..., Any]:
+    """The compiled function of ``op`` for one instruction set and dtype."""
+    name = f"fastnn._kernels.{op.family}_{isa}"
+    if name not in _loaded:
+        module = importlib.import_module(name)
+        module.set_num_threads(threads.get_num_threads())
+        _loaded[name] = module
+    return getattr(_loaded[name], op.name)[_C_NAMES[dtype]]
+
+
+@threads.on_change
+def _set_num_threads(n: int) -> None:
+    for module in _loaded.values():
+        module.set_num_threads(n)

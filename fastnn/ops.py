@@ -1,0 +1,113 @@
+"""The op table: one row per kernel.
+
+A row names the family (the file that holds the op on every floor), the arguments the op
+writes, whether it is exact, and its cost. Everything that must cover all kernels (tests,
+benchmarks, ``fastnn info``, docs) iterates this table, so a kernel without a row does not
+exist. Signature and documentation of an op are those of its reference function.
+
+*Exact* means that on small integers every order of summation gives the same bits, so that
+all backends, thread counts and instruction sets must agree to the bit. An op that is not
+exact calls exp or log, and agrees within ``ulps`` units in the last place.
+
+``flops`` and ``bytes`` take the op's own arguments; ``bytes`` is the least traffic the
+definition allows: every array read once, every output written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Op:
+    """One row: see the module's text."""
+
+    name: str
+    family: str
+    writes: tuple[str, ...]
+    exact: bool
+    flops: Callable[..., int]
+    bytes: Callable[..., int]
+    ulps: int = 0
+
+
+def _nbytes(*arrays: Any) -> int:
+    return sum(a.nbytes for a in arrays if a is not None)
+
+
+def _activation(name: str, flops: int, *, exact: bool, ulps: int = 0) -> tuple[Op, Op]:
+    return (
+        Op(name, "activation", ("y",), exact,
+           flops=lambda x, y: flops * x.size,
+           bytes=lambda x, y: _nbytes(x, y), ulps=ulps),
+        Op(f"{name}_backward", "activation", ("dx",), True,
+           flops=lambda dy, y, dx: 3 * dy.size,
+           bytes=lambda dy, y, dx: _nbytes(dy, y, dx)),
+    )  # fmt: skip
+
+
+def _loss(name: str, flops: int, target: str, *, exact: bool, ulps: int = 0) -> Op:
+    cost = {
+        "labels": (lambda x, labels, weight, dx: flops * x.size,
+                   lambda x, labels, weight, dx: _nbytes(x, labels, dx)),
+        "targets": (lambda x, targets, weight, dx: flops * x.size,
+                    lambda x, targets, weight, dx: _nbytes(x, targets, dx)),
+    }[target]  # fmt: skip
+    return Op(name, "loss", ("dx",), exact, *cost, ulps=ulps)
+
+
+OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        Op("dense", "dense", ("y",), True,
+           flops=lambda x, w, b, activation, y: 2 * x.size * w.shape[1],
+           bytes=lambda x, w, b, activation, y: _nbytes(x, w, b, y), ulps=8),
+        Op("dense_dx", "dense", ("dx",), True,
+           flops=lambda dz, w, dx: 2 * dz.size * w.shape[0],
+           bytes=lambda dz, w, dx: _nbytes(dz, w, dx)),
+        Op("dense_dw", "dense", ("dw",), True,
+           flops=lambda x, dz, start, dw: 2 * x.shape[0] * dw.size,
+           bytes=lambda x, dz, start, dw: x.shape[0] * dw.shape[0] * x.itemsize + _nbytes(dz, dw)),
+        Op("dense_db", "dense", ("db",), True,
+           flops=lambda dz, db: dz.size,
+           bytes=lambda dz, db: _nbytes(dz, db)),
+        *_activation("relu", 1, exact=True),
+        *_activation("sigmoid", 20, exact=False, ulps=8),
+        *_activation("tanh", 25, exact=False, ulps=8),
+        _loss("softmax_cross_entropy", 20, "labels", exact=False, ulps=16),
+        _loss("softmax_cross_entropy_targets", 22, "targets", exact=False, ulps=16),
+        _loss("sigmoid_cross_entropy", 40, "targets", exact=False, ulps=16),
+        _loss("mse", 4, "targets", exact=True),
+        Op("sgd_update", "update", ("param",), True,
+           flops=lambda param, grad, learning_rate: 2 * param.size,
+           bytes=lambda param, grad, learning_rate: 3 * param.nbytes),
+        Op("momentum_update", "update", ("param", "velocity"), True,
+           flops=lambda param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity:
+               4 * param.size,
+           bytes=lambda param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity:
+               5 * param.nbytes),
+        Op("adagrad_update", "update", ("param", "accumulator"), True,
+           flops=lambda param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root:
+               7 * param.size,
+           bytes=lambda param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root:
+               5 * param.nbytes),
+        Op("rmsprop_update", "update", ("param", "mean_square"), True,
+           flops=lambda param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root:
+               9 * param.size,
+           bytes=lambda param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root:
+               5 * param.nbytes),
+        Op("adam_update", "update", ("param", "m", "v"), True,
+           flops=lambda param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon,
+               epsilon_inside_root, bias_correction: 14 * param.size,
+           bytes=lambda param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon,
+               epsilon_inside_root, bias_correction: 7 * param.nbytes),
+    )
+}  # fmt: skip
+
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(op.family for op in OPS.values()))
+
+#: Activations a dense layer can fuse, because their derivative follows from the output.
+#: The value is the code the kernels take.
+FUSED_ACTIVATIONS: dict[str, int] = {"identity": 0, "relu": 1, "sigmoid": 2, "tanh": 3}
