@@ -1,0 +1,177 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, binding=True
+"""Dense layer, forward and backward, on the register tile. N batch, K inputs, O outputs.
+
+One product C = A B serves all three; what differs is which array is A, which is B, and how
+their elements are reached (see tile.h). The output is cut into blocks, each the work of one
+thread, so the bits don't depend on the number of threads.
+"""
+from libc.stdlib cimport free, malloc
+
+include "parallel.pxi"
+
+cdef extern from "tile.h" nogil:
+    const Py_ssize_t MC
+    Py_ssize_t even_piece(Py_ssize_t size, Py_ssize_t limit)
+    void matmul_f32(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                    const float *a, Py_ssize_t a_row, Py_ssize_t a_col,
+                    const float *b, Py_ssize_t b_row, bint b_transposed,
+                    const float *bias, float *c, Py_ssize_t c_row)
+    void matmul_f64(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                    const double *a, Py_ssize_t a_row, Py_ssize_t a_col,
+                    const double *b, Py_ssize_t b_row, bint b_transposed,
+                    const double *bias, double *c, Py_ssize_t c_row)
+
+cdef extern from "elementary.h" nogil:
+    float relu_f32(float x)
+    double relu_f64(double x)
+    float sigmoid_f32(float x)
+    double sigmoid_f64(double x)
+    float tanh_f32(float x)
+    double tanh_f64(double x)
+
+cdef enum:
+    NC = 512            # columns of a block: with MC rows it stays in the L2 cache
+    K_PART = 2048       # see product(): long sums over few outputs are cut into parts
+    FEW_ROWS = 64
+
+cdef enum Activation:   # the codes of fastnn.ops.FUSED_ACTIVATIONS
+    IDENTITY = 0
+    RELU = 1
+    SIGMOID = 2
+    TANH = 3
+
+
+cdef inline void activate(Activation activation, floating *y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if activation == RELU:
+        for i in range(n):
+            y[i] = relu_f32(y[i]) if floating is float else relu_f64(y[i])
+    elif activation == SIGMOID:
+        for i in range(n):
+            y[i] = sigmoid_f32(y[i]) if floating is float else sigmoid_f64(y[i])
+    elif activation == TANH:
+        for i in range(n):
+            y[i] = tanh_f32(y[i]) if floating is float else tanh_f64(y[i])
+
+
+cdef inline void block(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t a_row,
+    Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
+    const floating *bias, floating *c, Py_ssize_t c_row, Activation activation,
+) noexcept nogil:
+    """One block of C, activated while it is in cache."""
+    cdef Py_ssize_t i
+    if floating is float:
+        matmul_f32(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
+    else:
+        matmul_f64(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
+    if activation != IDENTITY:
+        for i in range(m):
+            activate(activation, c + i * c_row, n)
+
+
+cdef void product(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t a_row,
+    Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
+    const floating *bias, floating *c, Activation activation,
+) noexcept nogil:
+    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns."""
+    cdef int threads = threads_for(2.0 * m * n * k / 100)
+    cdef Py_ssize_t m_piece = even_piece(m, MC), n_limit = NC
+    if threads > 1 and m_piece == m:  # too few blocks of rows for the threads: cut columns too
+        n_limit = min(<Py_ssize_t>NC, (n // (2 * threads) + 63) // 64 * 64)
+    cdef Py_ssize_t n_piece = even_piece(n, n_limit)
+    if m == 0 or n == 0:
+        return
+    cdef Py_ssize_t across = (n + n_piece - 1) // n_piece
+    cdef Py_ssize_t blocks = (m + m_piece - 1) // m_piece * across
+    cdef Py_ssize_t t, i, j
+    for t in prange(blocks, num_threads=threads, schedule="dynamic"):
+        i = t // across * m_piece
+        j = t % across * n_piece
+        block(min(m_piece, m - i), min(n_piece, n - j), k, a + i * a_row, a_row, a_col,
+              b + (j * b_row if b_transposed else j), b_row, b_transposed,
+              bias + j if bias != NULL else NULL, c + i * n + j, n, activation)
+
+
+cdef int product_in_parts(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, const floating *b,
+    const floating *bias, floating *c, Activation activation,
+) except -1 nogil:
+    """C = f(bias + A B) for few rows and a long k, as for a batch of 10 images.
+
+    There the time is that of reading B once. Each part of k, a contiguous piece of B, gives a
+    partial C; these are added in order. Their number depends on the shape only, so the bits
+    are those of any number of threads.
+    """
+    cdef Py_ssize_t k_piece = even_piece(k, K_PART)
+    cdef Py_ssize_t parts = (k + k_piece - 1) // k_piece
+    cdef floating *partial = <floating *> malloc(parts * m * n * sizeof(floating))
+    cdef Py_ssize_t p, i, j
+    if partial == NULL:
+        raise MemoryError("dense: no memory for partial sums")
+    for p in prange(parts, num_threads=threads_for(2.0 * m * n * k / 100), schedule="static"):
+        block(m, n, min(k_piece, k - p * k_piece), a + p * k_piece, k, 1,
+              b + p * k_piece * n, n, False, <const floating *> NULL,
+              partial + p * m * n, n, IDENTITY)
+    for i in range(m):
+        for j in range(n):
+            c[i * n + j] = bias[j] if bias != NULL else 0
+        for p in range(parts):
+            for j in range(n):
+                c[i * n + j] += partial[(p * m + i) * n + j]
+        activate(activation, c + i * n, n)
+    free(partial)
+    return 0
+
+
+def dense(const floating[:, ::1] x, const floating[:, ::1] w, const floating[::1] b,
+          int activation, floating[:, ::1] y):
+    """y = f(x w + b): A = x, B = w."""
+    cdef Py_ssize_t m = x.shape[0], k = x.shape[1], n = w.shape[1]
+    cdef const floating *bias = NULL if b is None else &b[0]
+    if m == 0:
+        return
+    with nogil:
+        if m <= FEW_ROWS and k >= 2 * K_PART:
+            product_in_parts(m, n, k, &x[0, 0], &w[0, 0], bias, &y[0, 0], <Activation> activation)
+        else:
+            product(m, n, k, &x[0, 0], k, 1, &w[0, 0], n, False, bias, &y[0, 0],
+                    <Activation> activation)
+
+
+def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::1] dx):
+    """dx = dz wT: A = dz, B = w transposed."""
+    cdef Py_ssize_t m = dz.shape[0], k = dz.shape[1], n = w.shape[0]
+    if m == 0:
+        return
+    with nogil:
+        product(m, n, k, &dz[0, 0], k, 1, &w[0, 0], k, True, <const floating *> NULL,
+                &dx[0, 0], IDENTITY)
+
+
+def dense_dw(const floating[:, ::1] x, const floating[:, ::1] dz, Py_ssize_t start,
+             floating[:, ::1] dw):
+    """dw = xT dz for the rows start, start+1, ...: A = x transposed, B = dz."""
+    cdef Py_ssize_t m = dw.shape[0], k = x.shape[0], n = dz.shape[1]
+    if k == 0:
+        dw[:, :] = 0
+        return
+    with nogil:
+        product(m, n, k, &x[0, start], 1, x.shape[1], &dz[0, 0], n, False,
+                <const floating *> NULL, &dw[0, 0], IDENTITY)
+
+
+def dense_db(const floating[:, ::1] dz, floating[::1] db):
+    """db = sum of the rows of dz, in order."""
+    cdef Py_ssize_t i, j, m = dz.shape[0], n = dz.shape[1]
+    cdef const floating *row
+    cdef floating *total = &db[0]
+    with nogil:
+        for j in range(n):
+            total[j] = 0
+        for i in range(m):
+            row = &dz[i, 0]
+            for j in range(n):
+                total[j] += row[j]

@@ -1,0 +1,116 @@
+"""The compiled kernels: which sources, for which instruction sets, with which flags.
+
+Every ``kernels/<family>.pyx`` is compiled once per instruction set, into
+``fastnn/_kernels/<family>_<isa>``; the fastest that the CPU runs is chosen at run time.
+"""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FAMILIES = ("dense", "activation", "loss", "update")
+
+# No -ffast-math: it reassociates sums and changes the whole process's rounding of small
+# numbers. No contraction: elementwise kernels match the reference to the bit; the tile asks for
+# fused multiply-add itself. No errno, no traps: else sqrt and selections don't vectorise. No
+# versioned strides: GCC would keep two copies of the tile's loop and spill its registers.
+GNU_FLAGS = (
+    "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-psabi",
+    "-Wno-discarded-qualifiers",
+    "-fno-version-loops-for-strides",
+)  # fmt: skip
+ISA_FLAGS = {
+    "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma",
+               "-mprefer-vector-width=512"),
+    "avx2": ("-mavx2", "-mfma"),
+    "sse2": (),
+}  # fmt: skip
+
+
+def isas(msvc: bool) -> dict[str, tuple[str, ...]]:
+    machine = platform.machine().lower()
+    if msvc:
+        return {"scalar": ()}
+    if machine in ("x86_64", "amd64"):
+        return ISA_FLAGS
+    return {"neon" if machine in ("aarch64", "arm64") else "scalar": ()}
+
+
+class BuildKernels(build_ext):
+    """Adds the compiler's flags, and OpenMP if the compiler has it."""
+
+    def build_extensions(self) -> None:
+        msvc = self.compiler.compiler_type == "msvc"
+        common = ("/O2",) if msvc else GNU_FLAGS
+        openmp_compile, openmp_link = self._openmp_flags(msvc)
+        built = isas(msvc)
+        text = ";".join(f"{isa}={' '.join(flags)}" for isa, flags in built.items())
+        self.extensions = [
+            e for e in self.extensions if e.name.endswith("cpu") or e.name.split("_")[-1] in built
+        ]
+        for extension in self.extensions:
+            isa = extension.name.split("_")[-1]
+            extension.extra_compile_args = [*common, *openmp_compile, *built.get(isa, ())]
+            extension.extra_link_args = list(openmp_link)
+            if extension.name.endswith("cpu"):
+                extension.define_macros.append(("FASTNN_ISAS", f'"{text}"'))
+        super().build_extensions()
+
+    def _openmp_flags(self, msvc: bool) -> tuple[list[str], list[str]]:
+        if os.environ.get("FASTNN_NO_OPENMP"):
+            return [], []
+        candidates = (
+            [(["/openmp"], [])]
+            if msvc
+            else [
+                (["-fopenmp"], ["-fopenmp"]),
+                (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang with libomp
+            ]
+        )
+        source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "openmp.c")
+            path.write_text(source)
+            for compile_args, link_args in candidates:
+                try:
+                    objects = self.compiler.compile(
+                        [str(path)], output_dir=folder, extra_postargs=compile_args
+                    )
+                    self.compiler.link_executable(
+                        objects, "openmp", output_dir=folder, extra_postargs=link_args
+                    )
+                except Exception:  # each compiler class raises its own error
+                    continue
+                return compile_args, link_args
+        print("fastnn: this compiler has no OpenMP; the kernels will run on one thread")
+        return [], []
+
+
+def extensions() -> list[Extension]:
+    """All extensions; each instruction set has its own folder of generated C."""
+    headers = [str(path) for path in Path("kernels").glob("*.[hp]*") if path.suffix != ".pyx"]
+    found = cythonize([Extension("fastnn._kernels.cpu", ["kernels/cpu.pyx"])], build_dir="build/c")
+    for isa in {**isas(msvc=False), **isas(msvc=os.name == "nt")}:
+        found += cythonize(
+            [
+                Extension(
+                    f"fastnn._kernels.{family}_{isa}", [f"kernels/{family}.pyx"],
+                    include_dirs=["kernels"], depends=headers,
+                )
+                for family in FAMILIES
+            ],
+            build_dir=f"build/c_{isa}",
+        )  # fmt: skip
+    return found
+
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels},
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)
