@@ -1,0 +1,144 @@
+"""The Numba backend: every op as plain loops in Python, compiled at the first call.
+
+Each op is made of three short functions. A *range kernel* does the work from ``start`` to
+``stop`` on one thread. A *parallel kernel* calls the range kernel on one chunk after another
+under ``prange``. A Python function with the signature of the reference picks one of the two.
+Every output element is computed by the same operations wherever the chunks are cut, and sums
+are cut into blocks that depend on the shape only, so the bits don't depend on the number of
+threads.
+
+Nothing is compiled at import. ``warmup`` compiles everything, for people who time things;
+the machine code is kept on disk, where Numba finds a directory it may write to
+(``NUMBA_CACHE_DIR``, the package's own folder or the user's cache folder).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from fastnn.backends import threads
+
+#: Elements in one chunk of an elementwise op. A multiple of every vector length, so that the
+#: compiler's vector loop and its remainder meet the same elements for any number of threads.
+CHUNK = 16384
+
+#: Work below which a second thread costs more than it saves, in nanoseconds of one thread.
+PARALLEL_WORK = 60_000
+
+
+def _caching() -> bool:
+    """Whether Numba finds a directory to keep machine code in; it raises where there is none."""
+    try:
+        numba.njit(cache=True)(_probe)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _probe() -> None:
+    pass
+
+
+#: What all kernels share: no GIL; a division by zero gives inf or NaN, as in NumPy.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": _caching()}
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of range kernels and their helpers. No fastmath: IEEE, operation by operation."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def matrix_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``kernel``; a product and a sum may become one fused multiply-add (rounded once).
+
+    Nothing else is allowed: sums keep their order, NaN and inf keep their meaning.
+    """
+    return numba.njit(fastmath={"contract"}, **_OPTIONS)(function)
+
+
+def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of the functions that call a range kernel under ``prange``."""
+    return numba.njit(parallel=True, **_OPTIONS)(function)
+
+
+def num_threads(work: float) -> int:
+    """Threads for a call that takes one thread ``work`` nanoseconds; 1 after a fork."""
+    if work < PARALLEL_WORK:
+        return 1
+    return min(threads.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+
+# Numba's simplest threading layer aborts the process when two Python threads enter it at once.
+_one_at_a_time = threading.Lock()
+
+
+def call_parallel(function: Callable[..., Any], n: int, *args: Any) -> None:
+    """Call a parallel kernel on ``n`` threads."""
+    with _one_at_a_time:
+        numba.set_num_threads(n)
+        function(*args)
+
+
+def elementwise(
+    serial: Callable[..., Any], parallel: Callable[..., Any], cost: float, *args: Any
+) -> None:
+    """Run an elementwise op over 1-D arrays, at ``cost`` nanoseconds an element."""
+    size = args[0].size
+    n = num_threads(size * cost)
+    if n == 1:
+        serial(*args, 0, size)
+    else:
+        call_parallel(parallel, n, *args, CHUNK)
+
+
+class _Window:
+    """Describes the memory of an array as writable, in NumPy's array interface."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.owner = array  # the window keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """An input array in the one form the kernels are compiled for.
+
+    To Numba a read-only array is another type, for which everything would be compiled again.
+    So the kernels get a view of the same memory that calls itself writable. They never write
+    to an input.
+    """
+    return array if array.flags.writeable else np.asarray(_Window(array))
+
+
+def warmup(dtype: str = "float32") -> None:
+    """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
+    from fastnn.backends.numba_ import activation, dense, loss, update
+    from fastnn.ops import FUSED_ACTIVATIONS
+
+    # As seen from here: a tiny call is serial, a big one parallel if there are two threads.
+    for rows in (1, 8 * CHUNK // 16):
+        x, y, z = (np.full((rows, 16), 0.5, dtype) for _ in range(3))
+        w = np.full((16, 16), 0.5, dtype)
+        for code in FUSED_ACTIVATIONS.values():
+            dense.dense(x, w, w[0], code, y)
+        dense.dense_dx(y, w, z)
+        dense.dense_dw(x, y, 0, w)
+        dense.dense_db(y, w[0])
+        loss.softmax_cross_entropy(x, np.zeros(rows, np.int64), 1.0, z)
+        loss.softmax_cross_entropy_targets(x, y, 1.0, z)
+        x, y, z, m = x.ravel(), y.ravel(), z.ravel(), np.ones(x.size, dtype)
+        loss.sigmoid_cross_entropy(x, y, 1.0, z)
+        loss.mse(x, y, 1.0, z)
+        for name in ("relu", "sigmoid", "tanh"):
+            getattr(activation, name)(x, y)
+            getattr(activation, f"{name}_backward")(x, y, z)
+        update.sgd_update(x, y, 0.1)
+        update.momentum_update(x, y, m, 0.1, 0.9, False, True)
+        update.adagrad_update(x, y, m, 0.1, 1e-8, True)
+        update.rmsprop_update(x, y, m, 0.1, 0.9, 1e-8, True)
+        update.adam_update(x, y, m, z, 1, 0.1, 0.9, 0.999, 1e-8, False, True)

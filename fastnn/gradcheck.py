@@ -1,0 +1,72 @@
+"""Gradients checked against central differences: for people who write layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastnn.model import Sequential
+from fastnn.parameters import Gradients
+
+
+def check_gradients(
+    model: Sequential,
+    x: ArrayLike,
+    y: Any,
+    directions: int = 3,
+    step: float = 1e-6,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Compare back-propagated gradients with central differences along random directions.
+
+    For the input and for each parameter, a random direction d of length 1 is drawn; the
+    derivative along it, (L(p + h d) − L(p − h d)) / 2h with h = ``step``, must equal ⟨∇L, d⟩.
+    The model must be compiled and of dtype float64, where h = 1e-6 leaves about nine digits;
+    inputs where an activation has a kink (ReLU at 0) don't belong in the data.
+
+    Returns the largest error of each, |difference| / max(|a|, |b|, size of the gradient · 1e-3),
+    by parameter name and ``"x"``. Raises ``AssertionError``, naming the worst, if one is above
+    ``tolerance``, and ``ValueError`` for a model that isn't float64. Weights end as they began.
+    """
+    if model.dtype != np.float64:
+        raise ValueError(f"check_gradients: the model must be float64, got {model.dtype}")
+    inputs, labels = model.check_data(x, y)
+    inputs = np.array(inputs, np.float64)
+    assert model.store is not None
+    rng = np.random.default_rng(seed)
+
+    def loss() -> float:
+        model.bind(len(inputs), training=False, needs_dx=True)
+        return sum(model.losses_of(model.chain.forward(inputs, False), labels).values())
+
+    loss()
+    sink = Gradients()
+    dx = model.backward(sink)
+    pairs = [("x", inputs, np.array(dx, np.float64).reshape(inputs.shape))]
+    pairs += [(p.name, p.value, sink.arrays[p.name].copy()) for p in model.store.parameters]
+    errors = {}
+    for name, values, gradient in pairs:
+        errors[name] = 0.0
+        start = values.copy()
+        for _ in range(directions):
+            direction = rng.standard_normal(values.shape)
+            direction /= np.linalg.norm(direction)
+            values[...] = start + step * direction
+            above = loss()
+            values[...] = start - step * direction
+            below = loss()
+            values[...] = start
+            numeric = (above - below) / (2 * step)
+            analytic = float(np.vdot(gradient, direction))
+            size = max(abs(numeric), abs(analytic), 1e-3 * float(np.linalg.norm(gradient)), 1e-12)
+            errors[name] = max(errors[name], abs(numeric - analytic) / size)
+    worst = max(errors, key=errors.__getitem__)
+    if not errors[worst] <= tolerance:
+        raise AssertionError(
+            f"check_gradients: the gradient of {worst} is off by {errors[worst]:.2g} of its size "
+            f"(tolerance {tolerance:g})"
+        )
+    return errors

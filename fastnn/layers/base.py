@@ -1,0 +1,102 @@
+"""What a layer is: build once, bind once, then forward and backward without allocating.
+
+``build(input_shape)`` declares the parameters (``add_parameter``) and returns the output shape,
+both without the batch. ``bind(n, …)`` takes the kernels and the buffers for a batch of n.
+``forward(x, training)`` returns the output, ``backward(dy, sink)`` the gradient of the input, or
+None where nobody needs it. Both may return buffers of the layer, which hold until the next call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.initializers import Initializer
+from fastnn.parameters import Gradients, Parameter, ParameterStore
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Sink = Gradients | ParameterStore
+
+
+class Layer:
+    """Base of all layers. ``name`` is given by the model if it isn't set here."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or ""
+        self.children: list[Layer] = []
+        self.own_parameters: list[Parameter] = []
+        self.input_shape: Shape = ()
+        self.output_shape: Any = ()
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._buffers: dict[str, Array] = {}
+
+    # --- to be written by a layer ---
+
+    def build(self, input_shape: Shape) -> Any:
+        """Declare the parameters; return the output shape (a dict of shapes for heads)."""
+        return input_shape
+
+    def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
+        """Take kernels and buffers for a batch of n; ``needs_dx``: someone reads the dx."""
+
+    def forward(self, x: Array, training: bool) -> Any:
+        """The output for x (N, *input_shape)."""
+        raise NotImplementedError
+
+    def backward(self, dy: Any, sink: Sink) -> Array | None:
+        """Hand the parameters' gradients to the sink; return dx, or None if not needed."""
+        raise NotImplementedError
+
+    # --- for use in a layer ---
+
+    def add_parameter(
+        self, name: str, shape: Shape, initializer: Initializer, panels: bool = False
+    ) -> Parameter:
+        """A trained array; ``panels`` if ``backward`` hands it over by ``sink.panels``."""
+        parameter = Parameter(f"{self.name}/{name}", shape, initializer, panels)
+        self.own_parameters.append(parameter)
+        return parameter
+
+    def buffer(self, name: str, shape: Shape) -> Array:
+        """An array that is kept between calls, and grown when a larger one is asked for."""
+        size = math.prod(shape)
+        flat = self._buffers.get(name)
+        if flat is None or len(flat) < size or flat.dtype != self.dtype:
+            flat = self._buffers[name] = np.empty(size, self.dtype)
+        return flat[:size].reshape(shape)
+
+    # --- for use by models ---
+
+    def connect(self, input_shape: Shape, dtype: np.dtype[Any]) -> Any:
+        """Build for an input shape; return the output shape."""
+        self.own_parameters, self._buffers = [], {}
+        self.input_shape, self.dtype = tuple(input_shape), dtype
+        self.output_shape = self.build(self.input_shape)
+        return self.output_shape
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, those of children included, in the order of the layers."""
+        yield from self.own_parameters
+        for child in self.children:
+            yield from child.parameters()
+
+    def leaves(self) -> Iterator[Layer]:
+        """The layers at the ends of the tree, in order."""
+        if not self.children:
+            yield self
+        for child in self.children:
+            yield from child.leaves()
+
+    def describe(self) -> str:
+        """The line of ``summary()``: class and what matters of its arguments."""
+        return type(self).__name__
+
+    def last_output(self) -> Array | None:
+        """The output of the last forward, if the layer keeps it."""
+        return getattr(self, "y", None)

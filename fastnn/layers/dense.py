@@ -1,0 +1,84 @@
+"""The dense (fully connected) layer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from fastnn import initializers
+from fastnn.functional import activation_code
+from fastnn.initializers import Initializer
+from fastnn.layers.base import Array, Layer, Shape, Sink
+
+
+class Dense(Layer):
+    """y = f(x w + b), x (N, K), w (K, units), b (units,).
+
+    ``activation`` is ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None, and is applied in the same
+    kernel. Backward computes dx = dz wᵀ first, with the weights of the step, then hands
+    dw = xᵀ dz and db = Σ dz to the sink.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | float | Initializer = "zeros",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
+            raise ValueError(f"Dense: units must be an integer >= 1, got {units!r}")
+        self.units = units
+        self.code = activation_code("Dense", activation)
+        self.activation = activation
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"Dense {self.name!r}: input must have shape (N, K), got (N, "
+                f"{', '.join(map(str, input_shape))}); put Flatten() before it"
+            )
+        self.w = self.add_parameter(
+            "w", (input_shape[0], self.units), self.kernel_initializer, panels=True
+        )
+        self.b = None
+        if self.use_bias:
+            self.b = self.add_parameter("b", (self.units,), self.bias_initializer)
+        return (self.units,)
+
+    def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
+        self.kernels = kernels
+        self.undo = getattr(kernels, f"{self.activation}_backward") if self.code else None
+        self.y = self.buffer("y", (n, self.units))
+        self.y_flat = self.y.reshape(-1)
+        self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
+        if self.undo:
+            self.dz = self.buffer("dz", (n, self.units))
+            self.dz_flat = self.dz.reshape(-1)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self.x = x
+        bias = self.b.value if self.b else None
+        self.kernels.dense(x, self.w.value, bias, self.code, self.y)
+        return self.y
+
+    def backward(self, dy: Array, sink: Sink) -> Array | None:
+        dz = dy
+        if self.undo:
+            dz = self.dz
+            self.undo(dy.reshape(-1), self.y_flat, self.dz_flat)
+        if self.dx is not None:
+            self.kernels.dense_dx(dz, self.w.value, self.dx)
+        if self.b:
+            self.kernels.dense_db(dz, sink.gradient(self.b))
+        for start, dw in sink.panels(self.w):
+            self.kernels.dense_dw(self.x, dz, start, dw)
+        return self.dx
+
+    def describe(self) -> str:
+        return f"Dense({self.units}{f', {self.activation}' if self.activation else ''})"

@@ -1,0 +1,527 @@
+"""``Sequential``: a network that is built, compiled, trained, evaluated, saved and loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn import backends, losses, metrics, optimizers
+from fastnn.backends import DTYPES
+from fastnn.errors import unknown
+from fastnn.files import write_atomically
+from fastnn.layers.base import Layer, Sink
+from fastnn.layers.sequence import Chain
+from fastnn.losses import Loss
+from fastnn.metrics import Metric
+from fastnn.optimizers import Optimizer
+from fastnn.parameters import ParameterStore
+
+Array = NDArray[Any]
+Labels = ArrayLike | Mapping[str, ArrayLike]
+
+#: Key of the only output of a model without heads.
+ONLY = ""
+
+
+class Head:
+    """One output of the model: its loss, the loss's weight, its metrics."""
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        loss: Loss,
+        weight: float,
+        head_metrics: Sequence[tuple[str, Metric]],
+    ) -> None:
+        self.name, self.shape, self.loss, self.weight = name, shape, loss, weight
+        self.metrics = head_metrics
+        self.prefix = f"{name}_" if name else ""
+        self.dy: Array = np.empty(0)
+
+
+class Sequential:
+    """Layers one after another, the last of which may be ``Heads``.
+
+    ``layers``: a list, or none and then ``add``. ``dtype``: ``"float32"`` or ``"float64"``.
+    ``seed``: of the initial weights; the same seed gives the same bits. ``input_shape`` (without
+    the batch) builds the model at once; else the first data do.
+
+    >>> import numpy as np
+    >>> from fastnn import Dense
+    >>> net = Sequential([Dense(8, activation="relu"), Dense(2)], seed=1)
+    >>> net.compile(optimizer="adam", loss="softmax_cross_entropy", metrics=["accuracy"])
+    >>> x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> history = net.fit(x, [0, 1, 1, 0], epochs=2, batch_size=4, verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'learning_rate', 'loss', 'seconds']
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] = (),
+        input_shape: tuple[int, ...] | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if np.dtype(dtype).name not in DTYPES:
+            raise unknown("dtype", np.dtype(dtype).name, DTYPES)
+        self.dtype = np.dtype(dtype)
+        self.seed = seed
+        self.chain = Chain([])
+        self.store: ParameterStore | None = None
+        self.heads: list[Head] = []
+        self.stop_training = False
+        self._compiled: dict[str, Any] | None = None
+        self._bound: tuple[Any, ...] = ()
+        for layer in layers:
+            self.add(layer)
+        if input_shape is not None:
+            self.build(input_shape)
+
+    # --- construction ---
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in order."""
+        return self.chain.children
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; only before the model is built."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential: expected a layer, got {type(layer).__name__}")
+        if self.store is not None:
+            raise RuntimeError("Sequential: the model is built; add layers before")
+        if any(layer is other for other in self.layers):
+            raise ValueError(f"Sequential: the same {type(layer).__name__} object is there twice")
+        self.layers.append(layer)
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Make the parameters for inputs of ``input_shape``, without the batch."""
+        shape = tuple(int(n) for n in input_shape)
+        if not self.layers:
+            raise ValueError("Sequential: the model has no layers")
+        if not shape or min(shape) < 1:
+            raise ValueError(f"Sequential: input_shape must have sizes >= 1, got {input_shape}")
+        _name_layers(self.chain)
+        self.chain.connect(shape, self.dtype)
+        self.store = ParameterStore(list(self.chain.parameters()), self.dtype)
+        self.store.initialize(np.random.default_rng(self.seed))
+        self._bound = ()
+        self._prepare()
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "sgd",
+        loss: str | Loss | Mapping[str, str | Loss] = "softmax_cross_entropy",
+        metrics: Sequence[str | Metric] | Mapping[str, Sequence[str | Metric]] = (),
+        loss_weights: Mapping[str, float] | None = None,
+        keep_gradients: bool = False,
+    ) -> None:
+        """Choose optimizer, loss and metrics; forgets the optimizer's state.
+
+        With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
+        ``loss_weights`` a dict by head (1 where missing). ``keep_gradients=True`` stores every
+        gradient in memory; otherwise those of large dense layers go to the optimizer panel by
+        panel and are never stored.
+        """
+        self._compiled = {
+            "optimizer": optimizers.get(optimizer),
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights or {},
+            "keep_gradients": keep_gradients,
+        }
+        try:
+            self._prepare()
+        except Exception:
+            self._compiled = None
+            raise
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer given to ``compile``."""
+        return self._require_compiled()["optimizer"]
+
+    def _prepare(self) -> None:
+        """Once both built and compiled: heads, gradients, optimizer state."""
+        if self._compiled is None:
+            return
+        c = self._compiled
+        names = None
+        if self.store is not None:
+            output = self.chain.output_shape
+            shapes = output if isinstance(output, dict) else {ONLY: output}
+            names = list(shapes)
+        chosen_losses = _by_head("loss", c["loss"], names)
+        chosen_metrics = _by_head("metrics", c["metrics"], names, default=())
+        weights = _by_head("loss_weights", c["loss_weights"], names, default=1.0)
+        found = {n: losses.get(v) for n, v in chosen_losses.items()}
+        found_metrics = {n: [metrics.get(m) for m in v] for n, v in chosen_metrics.items()}
+        if self.store is None or names is None:
+            return
+        self.heads = [
+            Head(n, shapes[n], found[n], float(weights[n]), found_metrics[n]) for n in names
+        ]
+        self.store.prepare(c["optimizer"], c["keep_gradients"])
+        self._bound = ()
+
+    def _require_compiled(self) -> dict[str, Any]:
+        if self._compiled is None:
+            raise RuntimeError("Sequential: call compile(optimizer=…, loss=…) first")
+        return self._compiled
+
+    def _require_built(self) -> ParameterStore:
+        if self.store is None:
+            raise RuntimeError("Sequential: the model isn't built; give it data or build(shape)")
+        return self.store
+
+    # --- checked data ---
+
+    def check_inputs(self, x: ArrayLike, where: str = "x") -> Array:
+        """``x`` as an array of real numbers (N, *input_shape); builds the model if need be."""
+        array = np.asarray(x)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{where} must hold real numbers, got dtype {array.dtype}")
+        if array.ndim < 2:
+            raise ValueError(f"{where} must have a batch axis and features, got {array.shape}")
+        if self.store is None:
+            self.build(array.shape[1:])
+        if array.shape[1:] != self.chain.input_shape:
+            raise ValueError(
+                f"{where} must have shape {('N', *self.chain.input_shape)}, got {array.shape}"
+            )
+        return array
+
+    def check_labels(self, y: Labels, n: int, where: str = "y") -> dict[str, Array]:
+        """Labels of n samples by head, as the losses take them."""
+        self._require_compiled()
+        names = [head.name for head in self.heads]
+        if names == [ONLY]:
+            if isinstance(y, Mapping):
+                raise TypeError(f"{where} must be an array: the model has one output, got a dict")
+            y = {ONLY: y}
+        elif not isinstance(y, Mapping):
+            raise TypeError(f"{where} must be a dict with the heads {', '.join(names)}")
+        _check_heads(where, y, names)
+        return {
+            head.name: head.loss.prepare(
+                y[head.name], (n, *head.shape), self.dtype,
+                f"{where}[{head.name!r}]" if head.name else where,
+            )
+            for head in self.heads
+        }  # fmt: skip
+
+    def check_data(
+        self, x: ArrayLike, y: Labels, x_name: str = "x", y_name: str = "y"
+    ) -> tuple[Array, dict[str, Array]]:
+        """Both of the above for training or evaluation; at least one sample."""
+        self._require_compiled()
+        inputs = self.check_inputs(x, x_name)
+        if not len(inputs):
+            raise ValueError(f"{x_name} must hold at least one sample, got shape {inputs.shape}")
+        return inputs, self.check_labels(y, len(inputs), y_name)
+
+    # --- one batch ---
+
+    def bind(self, n: int, training: bool, needs_dx: bool = False) -> SimpleNamespace:
+        """Buffers and kernels for a batch of n on the backend in force; cheap if unchanged."""
+        key = (n, training, needs_dx, backends.selection())
+        if key != self._bound:
+            self.kernels = backends.kernels(self.dtype)
+            self.chain.bind(n, self.kernels, needs_dx)
+            self._input = self.chain.buffer("x", (n, *self.chain.input_shape))
+            for head in self.heads:
+                head.dy = self.chain.buffer(f"dy {head.name}", (n, *head.shape))
+            self._bound = key
+        return self.kernels
+
+    def _as_input(self, x: Array) -> Array:
+        """x itself if the kernels can take it, else converted into the input buffer."""
+        if x.dtype == self.dtype and x.flags.c_contiguous:
+            return x
+        np.copyto(self._input, x, casting="unsafe")
+        return self._input
+
+    def losses_of(self, outputs: Any, labels: Mapping[str, Array]) -> dict[str, float]:
+        """The weighted loss of each head; leaves the gradients in the heads' ``dy``."""
+        return {
+            head.name: head.loss(
+                self.kernels,
+                outputs[head.name] if head.name else outputs,
+                labels[head.name],
+                head.weight,
+                head.dy,
+            )
+            for head in self.heads
+        }
+
+    def backward(self, sink: Sink) -> Array | None:
+        """Back-propagate the heads' ``dy``, all gradients to ``sink``; returns dx if bound so."""
+        dy: Any = {head.name: head.dy for head in self.heads}
+        return self.chain.backward(dy[ONLY] if ONLY in dy else dy, sink)
+
+    def step(self, x: Array, labels: Mapping[str, Array]) -> tuple[Any, dict[str, float]]:
+        """Forward, loss, backward and update on a prepared batch; outputs and losses by head.
+
+        Raises ``FloatingPointError`` if the loss isn't finite, before anything is updated.
+        """
+        store = self._require_built()
+        kernels = self.bind(len(x), training=True)
+        x = self._as_input(x)
+        outputs = self.chain.forward(x, True)
+        found = self.losses_of(outputs, labels)
+        if not math.isfinite(sum(found.values())):
+            raise FloatingPointError(self._not_finite(x, found, store.step + 1))
+        store.begin_step(kernels)
+        self.backward(store)
+        store.end_step()
+        return outputs, found
+
+    def _not_finite(self, x: Array, found: Mapping[str, float], step: int) -> str:
+        """Says where the first number that isn't finite appeared."""
+        heads = ", ".join(f"{n or 'loss'}={v}" for n, v in found.items() if not math.isfinite(v))
+        if not np.isfinite(x).all():
+            row = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).argmax())
+            place = f"the input itself (row {row} of the batch)"
+        else:
+            bad = (
+                layer.name
+                for layer in self.chain.leaves()
+                if (y := layer.last_output()) is not None and not np.isfinite(y).all()
+            )
+            place = f"the output of layer {next(bad, 'none: the loss itself overflowed')!r}"
+        return (
+            f"step {step}: {heads} isn't finite; the first NaN or infinity is in {place}. "
+            "The weights are as before this step; a smaller learning rate or scaled inputs may help"
+        )
+
+    # --- training and use ---
+
+    def train_on_batch(self, x: ArrayLike, y: Labels) -> float:
+        """One update on one batch; the loss before it (the weighted sum over heads).
+
+        Raises ``ValueError`` or ``TypeError`` for data that don't fit, ``FloatingPointError`` for
+        a loss that isn't finite; weights are as before then.
+        """
+        inputs, labels = self.check_data(x, y)
+        return sum(self.step(inputs, labels)[1].values())
+
+    def test_on_batch(self, x: ArrayLike, y: Labels) -> float:
+        """The loss of one batch, without an update."""
+        inputs, labels = self.check_data(x, y)
+        self.bind(len(inputs), training=False)
+        return sum(
+            self.losses_of(self.chain.forward(self._as_input(inputs), False), labels).values()
+        )
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: Labels,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[ArrayLike, Labels] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        seed: int | None = None,
+        verbose: int = 1,
+        callbacks: Sequence[Any] = (),
+    ) -> Any:
+        """Train; returns a ``History`` with a row of figures per epoch.
+
+        ``validation_split`` keeps that fraction of the end of the data for validation.
+        ``shuffle`` reorders the samples every epoch, by ``seed``. ``verbose``: 0 silent, 1 a
+        progress bar on a terminal and a line per epoch elsewhere. The last batch may be short.
+
+        Raises as ``train_on_batch`` does; weights keep what the steps before an error made.
+        """
+        from fastnn.training import fit
+
+        return fit(
+            self, x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data,
+            validation_split=validation_split, shuffle=shuffle, seed=seed, verbose=verbose,
+            callbacks=callbacks,
+        )  # fmt: skip
+
+    def evaluate(self, x: ArrayLike, y: Labels, batch_size: int = 256) -> dict[str, float]:
+        """Loss and metrics, means over all samples: ``loss``, ``accuracy``, ``domain_loss``…"""
+        from fastnn.training import evaluate
+
+        inputs, labels = self.check_data(x, y)
+        return evaluate(self, inputs, labels, batch_size)
+
+    def predict(self, x: ArrayLike, batch_size: int = 256) -> Any:
+        """Outputs (logits) for x: an array of the caller's own, or a dict of arrays by head."""
+        inputs = self.check_inputs(x)
+        _check_positive("batch_size", batch_size)
+        shape = self.chain.output_shape
+        shapes = shape if isinstance(shape, dict) else {ONLY: shape}
+        found = {name: np.empty((len(inputs), *s), self.dtype) for name, s in shapes.items()}
+        for start in range(0, len(inputs), batch_size):
+            batch = inputs[start : start + batch_size]
+            self.bind(len(batch), training=False)
+            y = self.chain.forward(self._as_input(batch), False)
+            for name, out in found.items():
+                out[start : start + len(batch)] = y[name] if name else y
+        return found if isinstance(shape, dict) else found[ONLY]
+
+    # --- weights ---
+
+    def get_weights(self) -> dict[str, Array]:
+        """Copies of all parameters by name, such as ``dense/w``."""
+        return {p.name: p.value.copy() for p in self._require_built().parameters}
+
+    def set_weights(self, weights: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters by name; raises ``ValueError``, changing nothing, if one misfits."""
+        self._set_weights("set_weights", weights)
+
+    def _set_weights(self, where: str, weights: Mapping[str, ArrayLike]) -> None:
+        parameters = {p.name: p for p in self._require_built().parameters}
+        if set(weights) != set(parameters):
+            missing, extra = set(parameters) - set(weights), set(weights) - set(parameters)
+            raise ValueError(
+                f"{where}: names don't match the model's"
+                + (f"; missing: {', '.join(sorted(missing))}" if missing else "")
+                + (f"; not in the model: {', '.join(sorted(extra))}" if extra else "")
+            )
+        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        for name, array in arrays.items():
+            if array.shape != parameters[name].shape:
+                raise ValueError(
+                    f"{where}: {name} must have shape {parameters[name].shape}, got {array.shape}"
+                )
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"{where}: {name} must hold numbers, got dtype {array.dtype}")
+        for name, array in arrays.items():
+            parameters[name].value[...] = array
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write all parameters to ``path`` in the safetensors format, at once or not at all.
+
+        The bytes are read back and compared before the file takes its name.
+        """
+        from safetensors.numpy import load, save
+
+        weights = {name: np.ascontiguousarray(a) for name, a in self.get_weights().items()}
+        data = save(weights, metadata={"format": "fastnn"})
+        back = load(data)
+        for name, array in weights.items():
+            if not np.array_equal(back[name], array, equal_nan=True):
+                raise OSError(f"save_weights: {name} was not read back as written; nothing saved")
+        write_atomically(path, data)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Read parameters written by ``save_weights``; the model must be built.
+
+        Raises ``ValueError``, changing nothing, if the file is damaged or of another network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        self._require_built()
+        try:
+            weights = load(Path(path).read_bytes())
+        except SafetensorError as error:
+            raise ValueError(f"load_weights: {path} is not a whole safetensors file: {error}") from None
+        self._set_weights(f"load_weights: {path}", weights)
+
+    # --- description ---
+
+    def summary(self) -> str:
+        """A table of layers, output shapes and parameters; below it, bytes of memory."""
+        store = self._require_built()
+        rows = [("layer", "output", "parameters")]
+
+        def walk(layer: Layer, depth: int) -> None:
+            shape = layer.output_shape
+            text = "" if isinstance(shape, dict) else f"(N, {', '.join(map(str, shape))})"
+            count = sum(p.size for p in layer.own_parameters)
+            title = f"{'  ' * depth}{layer.name}: {layer.describe()}"
+            rows.append((title, text, f"{count:,}" if count else ""))
+            for child in layer.children:
+                walk(child, depth + 1)
+
+        for layer in self.layers:
+            walk(layer, 0)
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+        lines.insert(1, "-" * len(lines[0]))
+        total = sum(p.size for p in store.parameters)
+        streamed = sum(p.size for p in store.parameters if p.panels)
+        size = store.nbytes()
+        lines += [
+            "-" * len(lines[0]),
+            f"parameters: {total:,} ({size['parameters']:,} bytes, {self.dtype})",
+        ]
+        if self._compiled:
+            lines += [
+                f"gradients: {size['gradients']:,} bytes"
+                + (f" ({streamed:,} parameters are updated panel by panel)" if streamed else ""),
+                f"optimizer state ({type(self.optimizer).__name__}): {size['state']:,} bytes",
+            ]
+        return "\n".join(lines)
+
+    def nbytes(self) -> dict[str, int]:
+        """Bytes of ``parameters``, ``gradients`` and optimizer ``state``."""
+        return self._require_built().nbytes()
+
+
+def _by_head(
+    argument: str, value: Any, names: list[str] | None, default: Any = None
+) -> dict[str, Any]:
+    """``value`` for every head: one for all, or a dict; ``names`` is None before build."""
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names or [ONLY], value)
+    if names is None:
+        return dict(value)
+    if names == [ONLY]:
+        if value:
+            raise ValueError(f"compile: {argument} is a dict, but the model has no heads")
+        return {ONLY: default}
+    unknown_heads = [name for name in value if name not in names]
+    if unknown_heads:
+        raise unknown("head in compile's " + argument, unknown_heads[0], names)
+    missing = [name for name in names if name not in value]
+    if missing and default is None:
+        raise ValueError(f"compile: {argument} is missing for head {missing[0]!r}")
+    return {name: value.get(name, default) for name in names}
+
+
+def _check_heads(where: str, given: Mapping[str, Any], names: list[str]) -> None:
+    for name in given:
+        if name not in names:
+            raise unknown(f"head in {where}", name, names)
+    for name in names:
+        if name not in given:
+            raise ValueError(f"{where}: missing head {name!r} (expected: {', '.join(names)})")
+
+
+def _check_positive(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+
+
+def _name_layers(root: Layer) -> None:
+    """Give every layer a name of its own: its class's, numbered from the second on."""
+    taken: dict[str, int] = {}
+
+    def visit(layer: Layer, unique: Callable[[str], str]) -> None:
+        for child in layer.children:
+            child.name = unique(child.name or type(child).__name__.lower())
+            visit(child, unique)
+
+    def unique(name: str) -> str:
+        count = taken.get(name, 0)
+        taken[name] = count + 1
+        return unique(f"{name}_{count}") if count else name
+
+    visit(root, unique)
+

@@ -1,0 +1,225 @@
+"""The training loop: batches, history, progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn.callbacks import Callback
+
+if TYPE_CHECKING:
+    from fastnn.model import Sequential
+
+Array = NDArray[Any]
+
+
+class History:
+    """Figures of a training run: ``history[key]`` is a list with one number per epoch.
+
+    Keys: ``loss``, the metrics, ``learning_rate``, ``seconds``; with heads ``domain_loss``,
+    ``domain_accuracy``; with validation the same with ``val_`` before.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add the figures of one epoch."""
+        for key, value in row.items():
+            self.history.setdefault(key, []).append(value)
+
+    def __getitem__(self, key: str) -> list[float]:
+        return self.history[key]
+
+
+class Tally:
+    """Means of losses and metrics over batches of unequal size."""
+
+    def __init__(self, model: Sequential) -> None:
+        self.heads = model.heads
+        self.count = 0
+        self.sums: dict[str, float] = {}
+
+    def add(self, outputs: Any, found: Mapping[str, float], labels: Mapping[str, Array]) -> None:
+        """Count one batch: the heads' losses, and their metrics on the outputs."""
+        head = self.heads[0]
+        n = len(outputs[head.name] if head.name else outputs)
+        self.count += n
+        self._add("loss", n * sum(found.values()))
+        for head in self.heads:
+            y = outputs[head.name] if head.name else outputs
+            if head.name:
+                self._add(f"{head.prefix}loss", n * found[head.name])
+            for name, metric in head.metrics:
+                self._add(f"{head.prefix}{name}", metric(y, labels[head.name]))
+
+    def _add(self, key: str, value: float) -> None:
+        self.sums[key] = self.sums.get(key, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """The means so far."""
+        return {key: value / self.count for key, value in self.sums.items()}
+
+
+class Batches:
+    """Batches of prepared data, gathered into buffers that are used again and again."""
+
+    def __init__(self, x: Array, labels: Mapping[str, Array], batch_size: int, dtype: Any) -> None:
+        self.x, self.labels, self.batch_size = x, labels, min(batch_size, len(x))
+        self._x = np.empty((self.batch_size, *x.shape[1:]), dtype)
+        self._labels = {
+            name: np.empty((self.batch_size, *a.shape[1:]), a.dtype) for name, a in labels.items()
+        }
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.batch_size)
+
+    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Array, dict[str, Array]]]:
+        """One epoch in random order."""
+        order = rng.permutation(len(self.x))
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            x = self._x[: len(rows)]
+            if self.x.dtype == x.dtype:
+                # Rows are in range; any mode but "raise" writes into out without a copy.
+                np.take(self.x, rows, axis=0, out=x, mode="clip")
+            else:
+                x[...] = self.x[rows]
+            labels = {}
+            for name, array in self.labels.items():
+                labels[name] = self._labels[name][: len(rows)]
+                np.take(array, rows, axis=0, out=labels[name], mode="clip")
+            yield x, labels
+
+    def in_order(self) -> Iterator[tuple[Array, dict[str, Array]]]:
+        """One epoch in the order of the data."""
+        for start in range(0, len(self.x), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield self.x[part], {name: array[part] for name, array in self.labels.items()}
+
+
+def evaluate(
+    model: Sequential, x: Array, labels: Mapping[str, Array], batch_size: int
+) -> dict[str, float]:
+    """Means of losses and metrics over prepared data."""
+    _check_count("batch_size", batch_size, 1)
+    tally = Tally(model)
+    for batch, batch_labels in Batches(x, labels, batch_size, model.dtype).in_order():
+        model.bind(len(batch), training=False)
+        outputs = model.chain.forward(model._as_input(batch), False)
+        tally.add(outputs, model.losses_of(outputs, batch_labels), batch_labels)
+    return tally.means()
+
+
+def fit(
+    model: Sequential,
+    x: ArrayLike,
+    y: Any,
+    *,
+    epochs: int,
+    batch_size: int,
+    validation_data: tuple[ArrayLike, Any] | None,
+    validation_split: float,
+    shuffle: bool,
+    seed: int | None,
+    verbose: int,
+    callbacks: Sequence[Callback],
+) -> History:
+    """See ``Sequential.fit``."""
+    _check_count("fit: epochs", epochs, 0)
+    _check_count("fit: batch_size", batch_size, 1)
+    if not 0 <= validation_split < 1:
+        raise ValueError(f"fit: validation_split must be in [0, 1), got {validation_split!r}")
+    inputs, labels = model.check_data(x, y)
+    validation = None
+    if validation_data is not None:
+        if validation_split:
+            raise ValueError("fit: give validation_data or validation_split, not both")
+        validation = model.check_data(*validation_data, "validation x", "validation y")
+    elif validation_split:
+        kept = len(inputs) - int(len(inputs) * validation_split)
+        if kept in (0, len(inputs)):
+            raise ValueError(
+                f"fit: validation_split={validation_split} of {len(inputs)} samples leaves none "
+                f"for {'training' if kept == 0 else 'validation'}"
+            )
+        validation = inputs[kept:], {name: a[kept:] for name, a in labels.items()}
+        inputs, labels = inputs[:kept], {name: a[:kept] for name, a in labels.items()}
+
+    batches = Batches(inputs, labels, batch_size, model.dtype)
+    rng = np.random.default_rng(seed)
+    history = History()
+    model.stop_training = False
+    progress = _Progress(epochs, len(batches), verbose)
+    for callback in callbacks:
+        callback.model = model
+        callback.on_train_begin()
+    try:
+        for epoch in range(epochs):
+            started = time.perf_counter()
+            for callback in callbacks:
+                callback.on_epoch_begin(epoch)
+            rate = model.optimizer.learning_rate
+            tally = Tally(model)
+            for batch, batch_labels in batches.shuffled(rng) if shuffle else batches.in_order():
+                outputs, found = model.step(batch, batch_labels)
+                tally.add(outputs, found, batch_labels)
+                for callback in callbacks:
+                    callback.on_batch_end(model.store.step, sum(found.values()))  # type: ignore[union-attr]
+                progress.batch()
+            row = tally.means()
+            if validation is not None:
+                found = evaluate(model, *validation, max(batch_size, 256))
+                row |= {f"val_{key}": value for key, value in found.items()}
+            row |= {"learning_rate": rate, "seconds": time.perf_counter() - started}
+            history.append(row)
+            progress.epoch(epoch, row)
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, row)
+            if model.stop_training:
+                break
+    finally:
+        progress.close()
+    for callback in callbacks:
+        callback.on_train_end()
+    return history
+
+
+class _Progress:
+    """A bar on a terminal, a line per epoch elsewhere, nothing when silent."""
+
+    def __init__(self, epochs: int, batches: int, verbose: int) -> None:
+        self.epochs, self.verbose = epochs, verbose
+        self.bar: Any = None
+        if verbose and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=epochs * batches, unit="step", leave=False)
+
+    def batch(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        if not self.verbose:
+            return
+        figures = ", ".join(f"{k}={v:.4g}" for k, v in row.items() if k != "seconds")
+        line = f"Epoch {epoch + 1}/{self.epochs}: {figures} ({row['seconds']:.2f} s)"
+        if self.bar is not None:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
