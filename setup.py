@@ -13,6 +13,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# Cython's own support code for memoryviews, compiled once for all kernel modules.
+SHARED = "fastnn._kernels.shared"
 FAMILIES = ("dense", "activation", "loss", "update")
 
 # No -ffast-math: it reassociates sums and changes the whole process's rounding of small
@@ -51,7 +53,7 @@ class BuildKernels(build_ext):
         built = isas(msvc)
         text = ";".join(f"{isa}={' '.join(flags)}" for isa, flags in built.items())
         self.extensions = [
-            e for e in self.extensions if e.name.endswith("cpu") or e.name.split("_")[-1] in built
+            e for e in self.extensions if e.name.endswith(("cpu", "shared")) or e.name.split("_")[-1] in built
         ]
         for extension in self.extensions:
             isa = extension.name.split("_")[-1]
@@ -94,7 +96,10 @@ class BuildKernels(build_ext):
 def extensions() -> list[Extension]:
     """All extensions; each instruction set has its own folder of generated C."""
     headers = [str(path) for path in Path("kernels").glob("*.[hp]*") if path.suffix != ".pyx"]
-    found = cythonize([Extension("fastnn._kernels.cpu", ["kernels/cpu.pyx"])], build_dir="build/c")
+    found = cythonize(
+        [Extension("fastnn._kernels.cpu", ["kernels/cpu.pyx"]), Extension(SHARED, [])],
+        build_dir="build/c", shared_utility_qualified_name=SHARED,
+    )  # fmt: skip
     for isa in {**isas(msvc=False), **isas(msvc=os.name == "nt")}:
         found += cythonize(
             [
@@ -104,7 +109,7 @@ def extensions() -> list[Extension]:
                 )
                 for family in FAMILIES
             ],
-            build_dir=f"build/c_{isa}",
+            build_dir=f"build/c_{isa}", shared_utility_qualified_name=SHARED,
         )  # fmt: skip
     return found
 
