@@ -80,7 +80,7 @@ cdef void product(
     cdef int threads = threads_for(2.0 * m * n * k / 100)
     cdef Py_ssize_t m_piece = even_piece(m, MC), n_limit = NC
     if threads > 1 and m_piece == m:  # too few blocks of rows for the threads: cut columns too
-        n_limit = min(<Py_ssize_t>NC, n // (2 * threads) // 64 * 64 + 64)
+        n_limit = min(<Py_ssize_t>NC, max(64, (n // (2 * threads) + 63) // 64 * 64))
     cdef Py_ssize_t n_piece = even_piece(n, n_limit)
     if m == 0 or n == 0:
         return
