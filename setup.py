@@ -52,9 +52,9 @@ class BuildKernels(build_ext):
         openmp_compile, openmp_link = self._openmp_flags(msvc)
         built = isas(msvc)
         text = ";".join(f"{isa}={' '.join(flags)}" for isa, flags in built.items())
-        self.extensions = [
-            e for e in self.extensions if e.name.endswith(("cpu", "shared")) or e.name.split("_")[-1] in built
-        ]
+        wanted = {"fastnn._kernels.cpu", SHARED}
+        wanted |= {f"fastnn._kernels.{family}_{isa}" for family in FAMILIES for isa in built}
+        self.extensions = [e for e in self.extensions if e.name in wanted]
         for extension in self.extensions:
             isa = extension.name.split("_")[-1]
             extension.extra_compile_args = [*common, *openmp_compile, *built.get(isa, ())]

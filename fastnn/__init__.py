@@ -5,7 +5,13 @@ Networks: ``Sequential`` and the layers; by hand: ``fastnn.functional``; which k
 """
 
 from fastnn import callbacks, functional, initializers, losses, metrics, optimizers
-from fastnn.backends import available_backends, available_isas, current_backend, use_backend, use_isa
+from fastnn.backends import (
+    available_backends,
+    available_isas,
+    current_backend,
+    use_backend,
+    use_isa,
+)
 from fastnn.backends.threads import get_num_threads, set_num_threads
 from fastnn.config import show_config
 from fastnn.gradcheck import check_gradients

@@ -51,9 +51,7 @@ def show_config() -> None:
         "instruction set": f"{c['isa']} (of {', '.join(c['isas']) or 'none'})",
         "compiler": build.get("compiler", f"no compiled kernels: {build.get('error')}"),
         "flags": build.get("flags", {}).get(c["isa"]) or "none beyond the common ones",
-        "OpenMP": (
-            f"yes ({openmp})" if openmp else "no: the compiled kernels run on one thread"
-        ),
+        "OpenMP": (f"yes ({openmp})" if openmp else "no: the compiled kernels run on one thread"),
         "ops": f"{len(c['ops'])}, all on {c['backend']}",
     }
     width = max(map(len, rows))

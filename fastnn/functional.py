@@ -341,10 +341,8 @@ class _InPlace:
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"{op}: {name} must be a NumPy array, got {type(array).__name__}")
             if array.dtype not in (np.float32, np.float64) or array.dtype != param.dtype:
-                raise TypeError(
-                    f"{op}: {name} must be {'float32 or float64' if name == 'param' else param.dtype}"
-                    f", got {array.dtype}"
-                )
+                expected = "float32 or float64" if name == "param" else param.dtype
+                raise TypeError(f"{op}: {name} must be {expected}, got {array.dtype}")
             _check_shape(op, name, array, param.shape, "that of param")
             if not array.flags.writeable:
                 raise ValueError(f"{op}: {name} is updated in place but is read-only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class VarianceScaling(Initializer):
             RandomUniform(-limit, limit).fill(out, rng)
 
 
-_NAMED = {
+_NAMED: dict[str, Callable[[], Initializer]] = {
     "zeros": lambda: Constant(0.0),
     "ones": lambda: Constant(1.0),
     "random_normal": RandomNormal,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnn import backends, losses, metrics, optimizers
+from fastnn import backends, losses, metrics, optimizers, training
 from fastnn.backends import DTYPES
+from fastnn.callbacks import Callback
 from fastnn.errors import unknown
 from fastnn.files import write_atomically
 from fastnn.layers.base import Layer, Sink
@@ -243,7 +244,7 @@ class Sequential:
             self._bound = key
         return self.kernels
 
-    def _as_input(self, x: Array) -> Array:
+    def as_input(self, x: Array) -> Array:
         """x itself if the kernels can take it, else converted into the input buffer."""
         if x.dtype == self.dtype and x.flags.c_contiguous:
             return x
@@ -266,7 +267,7 @@ class Sequential:
     def backward(self, sink: Sink) -> Array | None:
         """Back-propagate the heads' ``dy``, all gradients to ``sink``; returns dx if bound so."""
         dy: Any = {head.name: head.dy for head in self.heads}
-        return self.chain.backward(dy[ONLY] if ONLY in dy else dy, sink)
+        return self.chain.backward(dy.get(ONLY, dy), sink)
 
     def step(self, x: Array, labels: Mapping[str, Array]) -> tuple[Any, dict[str, float]]:
         """Forward, loss, backward and update on a prepared batch; outputs and losses by head.
@@ -275,7 +276,7 @@ class Sequential:
         """
         store = self._require_built()
         kernels = self.bind(len(x), training=True)
-        x = self._as_input(x)
+        x = self.as_input(x)
         outputs = self.chain.forward(x, True)
         found = self.losses_of(outputs, labels)
         if not math.isfinite(sum(found.values())):
@@ -319,7 +320,7 @@ class Sequential:
         inputs, labels = self.check_data(x, y)
         self.bind(len(inputs), training=False)
         return sum(
-            self.losses_of(self.chain.forward(self._as_input(inputs), False), labels).values()
+            self.losses_of(self.chain.forward(self.as_input(inputs), False), labels).values()
         )
 
     def fit(
@@ -333,8 +334,8 @@ class Sequential:
         shuffle: bool = True,
         seed: int | None = None,
         verbose: int = 1,
-        callbacks: Sequence[Any] = (),
-    ) -> Any:
+        callbacks: Sequence[Callback] = (),
+    ) -> training.History:
         """Train; returns a ``History`` with a row of figures per epoch.
 
         ``validation_split`` keeps that fraction of the end of the data for validation.
@@ -343,9 +344,7 @@ class Sequential:
 
         Raises as ``train_on_batch`` does; weights keep what the steps before an error made.
         """
-        from fastnn.training import fit
-
-        return fit(
+        return training.fit(
             self, x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data,
             validation_split=validation_split, shuffle=shuffle, seed=seed, verbose=verbose,
             callbacks=callbacks,
@@ -353,22 +352,20 @@ class Sequential:
 
     def evaluate(self, x: ArrayLike, y: Labels, batch_size: int = 256) -> dict[str, float]:
         """Loss and metrics, means over all samples: ``loss``, ``accuracy``, ``domain_loss``…"""
-        from fastnn.training import evaluate
-
         inputs, labels = self.check_data(x, y)
-        return evaluate(self, inputs, labels, batch_size)
+        return training.evaluate(self, inputs, labels, batch_size)
 
     def predict(self, x: ArrayLike, batch_size: int = 256) -> Any:
         """Outputs (logits) for x: an array of the caller's own, or a dict of arrays by head."""
         inputs = self.check_inputs(x)
-        _check_positive("batch_size", batch_size)
+        training.check_count("predict: batch_size", batch_size, 1)
         shape = self.chain.output_shape
         shapes = shape if isinstance(shape, dict) else {ONLY: shape}
         found = {name: np.empty((len(inputs), *s), self.dtype) for name, s in shapes.items()}
         for start in range(0, len(inputs), batch_size):
             batch = inputs[start : start + batch_size]
             self.bind(len(batch), training=False)
-            y = self.chain.forward(self._as_input(batch), False)
+            y = self.chain.forward(self.as_input(batch), False)
             for name, out in found.items():
                 out[start : start + len(batch)] = y[name] if name else y
         return found if isinstance(shape, dict) else found[ONLY]
@@ -430,7 +427,9 @@ class Sequential:
         try:
             weights = load(Path(path).read_bytes())
         except SafetensorError as error:
-            raise ValueError(f"load_weights: {path} is not a whole safetensors file: {error}") from None
+            raise ValueError(
+                f"load_weights: {path} is not a whole safetensors file: {error}"
+            ) from None
         self._set_weights(f"load_weights: {path}", weights)
 
     # --- description ---
@@ -504,11 +503,6 @@ def _check_heads(where: str, given: Mapping[str, Any], names: list[str]) -> None
             raise ValueError(f"{where}: missing head {name!r} (expected: {', '.join(names)})")
 
 
-def _check_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-
-
 def _name_layers(root: Layer) -> None:
     """Give every layer a name of its own: its class's, numbered from the second on."""
     taken: dict[str, int] = {}
@@ -524,4 +518,3 @@ def _name_layers(root: Layer) -> None:
         return unique(f"{name}_{count}") if count else name
 
     visit(root, unique)
-

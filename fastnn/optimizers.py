@@ -8,6 +8,7 @@ the weights. Rules and both conventions, where the field has two, are in the ker
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastnn.errors import unknown
@@ -171,7 +172,7 @@ class Adam(Optimizer):
         )  # fmt: skip
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "momentum": lambda learning_rate=0.01: SGD(learning_rate, momentum=0.9),
     "nesterov": lambda learning_rate=0.01: SGD(learning_rate, momentum=0.9, nesterov=True),

@@ -125,10 +125,9 @@ class ParameterStore:
             for start in range(0, p.shape[0], rows):
                 stop = min(start + rows, p.shape[0])
                 panel = scratch[: (stop - start) * row]
-                slices = tuple(a[start:stop].reshape(-1) for a in flat)
-                p.panels.append(
-                    (start, panel.reshape(stop - start, *p.shape[1:]), (slices[0], panel, *slices[1:]))
-                )
+                value, *state = (a[start:stop].reshape(-1) for a in flat)
+                gradient = panel.reshape(stop - start, *p.shape[1:])
+                p.panels.append((start, gradient, (value, panel, *state)))
         stored = len(self.gradients)
         self._stored_arguments = (
             self.values[:stored],

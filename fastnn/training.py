@@ -107,11 +107,11 @@ def evaluate(
     model: Sequential, x: Array, labels: Mapping[str, Array], batch_size: int
 ) -> dict[str, float]:
     """Means of losses and metrics over prepared data."""
-    _check_count("batch_size", batch_size, 1)
+    check_count("evaluate: batch_size", batch_size, 1)
     tally = Tally(model)
     for batch, batch_labels in Batches(x, labels, batch_size, model.dtype).in_order():
         model.bind(len(batch), training=False)
-        outputs = model.chain.forward(model._as_input(batch), False)
+        outputs = model.chain.forward(model.as_input(batch), False)
         tally.add(outputs, model.losses_of(outputs, batch_labels), batch_labels)
     return tally.means()
 
@@ -131,8 +131,8 @@ def fit(
     callbacks: Sequence[Callback],
 ) -> History:
     """See ``Sequential.fit``."""
-    _check_count("fit: epochs", epochs, 0)
-    _check_count("fit: batch_size", batch_size, 1)
+    check_count("fit: epochs", epochs, 0)
+    check_count("fit: batch_size", batch_size, 1)
     if not 0 <= validation_split < 1:
         raise ValueError(f"fit: validation_split must be in [0, 1), got {validation_split!r}")
     inputs, labels = model.check_data(x, y)
@@ -220,6 +220,7 @@ class _Progress:
             self.bar.close()
 
 
-def _check_count(name: str, value: int, least: int) -> None:
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer >= ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")

@@ -19,7 +19,8 @@ cdef enum Rule:
     RELU, SIGMOID, TANH
 
 
-cdef inline void forward_chunk(Rule rule, const floating *x, floating *y, Py_ssize_t n) noexcept nogil:
+cdef inline void forward_chunk(Rule rule, const floating *x, floating *y,
+                               Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     if rule == RELU:
         for i in range(n):

@@ -50,7 +50,7 @@ def softmax_cross_entropy(const floating[:, ::1] x, const long long[::1] labels,
 
 def softmax_cross_entropy_targets(const floating[:, ::1] x, const floating[:, ::1] targets,
                                   double weight, floating[:, ::1] dx):
-    """L = mean of sum_j t_nj (logsumexp(x_n) - x_nj); dx = (softmax(x) sum_j t_nj - t) weight / N."""
+    """L = mean of sum_j t_nj (logsumexp(x_n) - x_nj), dx = (softmax sum_j t_nj - t) weight / N."""
     cdef Py_ssize_t i, j, n = x.shape[0], c = x.shape[1]
     cdef floating scale = <floating> (weight / n), mass
     cdef double loss = 0, log_sum

@@ -26,9 +26,9 @@ cdef inline void sgd(floating *p, const floating *g, floating rate, Py_ssize_t n
         p[i] -= rate * g[i]
 
 
-cdef inline void momentum_chunk(floating *p, const floating *g, floating *velocity, floating rate,
-                          floating mu, bint nesterov, bint rate_inside,
-                          Py_ssize_t n) noexcept nogil:
+cdef inline void momentum_rule(floating *p, const floating *g, floating *velocity, floating rate,
+                               floating mu, bint nesterov, bint rate_inside,
+                               Py_ssize_t n) noexcept nogil:
     # The rate is a factor of the gradient (inside) or of the step; the other factor is 1,
     # and a product with 1 is exact.
     cdef floating inner = rate if rate_inside else 1, outer = 1 if rate_inside else rate, v
@@ -88,12 +88,11 @@ def sgd_update(floating[::1] param, const floating[::1] grad, double learning_ra
 def momentum_update(floating[::1] param, const floating[::1] grad, floating[::1] velocity,
                     double learning_rate, double momentum, bint nesterov, bint rate_in_velocity):
     cdef Py_ssize_t c, n = param.shape[0]
-    cdef double mu = momentum
     for c in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(0.7 * n), nogil=True,
                     schedule="static"):
-        momentum_chunk(&param[c * CHUNK], &grad[c * CHUNK], &velocity[c * CHUNK],
-                       <floating> learning_rate, <floating> mu, nesterov, rate_in_velocity,
-                       min(CHUNK, n - c * CHUNK))
+        momentum_rule(&param[c * CHUNK], &grad[c * CHUNK], &velocity[c * CHUNK],
+                      <floating> learning_rate, <floating> momentum, nesterov, rate_in_velocity,
+                      min(CHUNK, n - c * CHUNK))
 
 
 def adagrad_update(floating[::1] param, const floating[::1] grad, floating[::1] accumulator,

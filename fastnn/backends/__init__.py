@@ -23,6 +23,8 @@ from fastnn.ops import OPS
 BACKENDS = ("cython", "numba", "reference")
 DTYPES = ("float32", "float64")
 
+_START_BACKEND = os.environ.get("FASTNN_BACKEND", "auto")
+_START_ISA = os.environ.get("FASTNN_ISA", "auto")
 _MODULES = {"cython": "cython_", "numba": "numba_", "reference": "reference"}
 
 
@@ -57,7 +59,7 @@ class use_backend(_Choice):
     'reference'
     """
 
-    _variable = ContextVar("fastnn_backend", default=os.environ.get("FASTNN_BACKEND", "auto"))
+    _variable = ContextVar("fastnn_backend", default=_START_BACKEND)
 
     def __init__(self, name: str) -> None:
         _resolve_backend(name)
@@ -70,7 +72,7 @@ class use_isa(_Choice):
     Names are those of ``available_isas()`` or ``"auto"``; ``FASTNN_ISA`` sets the start value.
     """
 
-    _variable = ContextVar("fastnn_isa", default=os.environ.get("FASTNN_ISA", "auto"))
+    _variable = ContextVar("fastnn_isa", default=_START_ISA)
 
     def __init__(self, name: str) -> None:
         _resolve_isa(name)
