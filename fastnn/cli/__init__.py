@@ -1,0 +1,72 @@
+"""The command ``fastnn``: ``compare``, ``train`` and ``info``, one file each.
+
+A usage or data error is one line on stderr and exit code 2; an interrupt is 130.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import fastnn
+from fastnn.backends import threads
+from fastnn.cli import compare, info, train
+from fastnn.cli.options import CommandParser
+from fastnn.errors import unknown
+
+COMMANDS = {"compare": compare, "train": train, "info": info}
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="fastnn", description="A neural-network engine for CPUs that reads in an evening."
+    )
+    parser.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
+    commands = parser.add_subparsers(metavar="command", title="commands")
+    for name, module in COMMANDS.items():
+        text = (module.__doc__ or "").strip()
+        sub = commands.add_parser(name, help=text.splitlines()[0], description=text)
+        module.add_options(sub)
+        sub.add_common_options()
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    threads_before = threads.get_num_threads()
+    try:
+        if not argv:
+            raise ValueError(f"expected a command: {', '.join(COMMANDS)} (or --help)")
+        if not argv[0].startswith("-") and argv[0] not in COMMANDS:
+            raise unknown("command", argv[0], COMMANDS)
+        args = _parser().parse_args(argv)
+        if args.threads is not None:
+            threads.set_num_threads(args.threads)
+        with fastnn.use_backend(args.backend or fastnn.current_backend()):
+            args.run(args)
+        sys.stdout.flush()
+    except SystemExit as end:  # --help and --version
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python must not flush into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 2)
+    except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        return _fail(str(error) or type(error).__name__, 2)
+    finally:
+        if threads.get_num_threads() != threads_before:
+            threads.set_num_threads(threads_before)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print("fastnn: error:", " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,151 @@
+"""What all commands share: options, types of their values, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastnn.backends import BACKENDS
+from fastnn.errors import unknown
+from fastnn.files import write_atomically
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Raises ``ValueError`` instead of printing usage, so that an error is one line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # An abbreviation that works today would break with the next option.
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+    def add_common_options(self) -> None:
+        """The options of every command."""
+        group = self.add_argument_group("common options")
+        add = group.add_argument
+        add(
+            "--threads",
+            type=count(1),
+            metavar="N",
+            help="threads of the kernels; all CPUs if unset",
+        )
+        add("--seed", type=count(0), default=0, metavar="N", help="of weights, order and splits")
+        add("--backend", type=name("backend", (*BACKENDS, "auto")), metavar="NAME",
+            help=f"{', '.join(BACKENDS)} or auto")  # fmt: skip
+        add("--json", type=output, metavar="FILE", help="also write the figures to FILE")
+
+
+def _typed(function: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type for argparse; its ``ValueError`` text reaches the user."""
+
+    def convert(text: str) -> Any:
+        try:
+            return function(text)
+        except (ValueError, OSError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def count(least: int) -> Callable[[str], int]:
+    """An integer >= ``least``."""
+
+    def convert(text: str) -> int:
+        if not text.strip().lstrip("+-").isdecimal() or int(text) < least:
+            raise ValueError(f"expected an integer >= {least}, got {text!r}")
+        return int(text)
+
+    return _typed(convert)
+
+
+def number(low: float, high: float = math.inf) -> Callable[[str], float]:
+    """A finite number, low <= number < high."""
+    bounds = f">= {low:g}" + (f" and < {high:g}" if high < math.inf else "")
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value < high):
+            raise ValueError(f"expected a number {bounds}, got {text!r}")
+        return value
+
+    return _typed(convert)
+
+
+def name(kind: str, valid: Iterable[str]) -> Callable[[str], str]:
+    """One of the names; an error says which is nearest."""
+    choices = tuple(valid)
+
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise unknown(kind, text, choices)
+        return text
+
+    return _typed(convert)
+
+
+def sizes(text: str) -> list[int]:
+    """Sizes of hidden layers: ``80,70``, or ``none``."""
+    return [] if text == "none" else [count(1)(part) for part in text.split(",")]
+
+
+@_typed
+def output(text: str) -> Path:
+    """A file that can be written: found out before the work, not after it."""
+    path = Path(text)
+    if not text or path.is_dir():
+        raise ValueError(f"expected a file, got the folder {text!r}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{text}: the folder {str(path.parent)!r} does not exist")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{text}: can't write there: {os.strerror(error.errno or 0)}") from None
+    return path
+
+
+def write_json(path: Path | None, data: Any) -> None:
+    """Write ``data`` if a path was given; numbers that aren't finite become null."""
+    if path is not None:
+        text = json.dumps(_plain(data), indent=2, allow_nan=False)
+        write_atomically(path, text.encode() + b"\n")
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if isinstance(data, np.ndarray):
+        return _plain(data.tolist())
+    if isinstance(data, np.generic):
+        data = data.item()
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def table(rows: list[list[str]], left: int = 1) -> str:
+    """Rows in columns, the first row as head; ``left`` columns are flush left, the rest right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)

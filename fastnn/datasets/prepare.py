@@ -1,0 +1,50 @@
+"""Before training: a test set apart, features on one scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def split(
+    x: Array, y: Array, test_fraction: float = 0.2, seed: int = 0
+) -> tuple[Array, Array, Array, Array]:
+    """(x_train, y_train, x_test, y_test): a random part of the rows goes to the test set.
+
+    The test set has ``test_fraction`` (0 <= … < 1) of the rows, rounded up. The same seed gives
+    the same split. Raises ``ValueError`` for unequal lengths, and if no row is left to train on.
+
+    >>> x = np.arange(10).reshape(5, 2)
+    >>> [len(part) for part in split(x, x[:, 0], test_fraction=0.3)]
+    [3, 3, 2, 2]
+    """
+    if len(x) != len(y):
+        raise ValueError(f"split: x and y must have the same length, got {len(x)} and {len(y)}")
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"split: test_fraction must be in 0 <= … < 1, got {test_fraction}")
+    tests = math.ceil(test_fraction * len(x))
+    if tests >= len(x):
+        raise ValueError(
+            f"split: no row is left to train on ({len(x)} rows, test_fraction {test_fraction})"
+        )
+    order = np.random.default_rng(seed).permutation(len(x))
+    train, test = np.sort(order[tests:]), np.sort(order[:tests])
+    return x[train], y[train], x[test], y[test]
+
+
+def standardise(x: Array) -> tuple[Array, Array]:
+    """(mean, scale) of the columns of x (N, F): ``(x − mean) / scale`` has mean 0 and spread 1.
+
+    The scale is the standard deviation, or 1 for a column that is constant. Take both from the
+    training rows only, and apply them to the test rows too.
+    """
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = x.std(axis=0, dtype=np.float64)
+    # A constant column may show a deviation of rounding errors.
+    scale[scale <= 1e-12 * np.abs(mean)] = 1
+    return mean, scale
