@@ -1,0 +1,75 @@
+"""The code in CONTRIBUTING.md works as it stands there."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"<!-- (.+?) -->\n```(?:python|cython)\n(.*?)```\n", re.DOTALL)
+
+
+def blocks(mark: str) -> list[str]:
+    """The code blocks of CONTRIBUTING.md under that comment, in order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    found = [code for comment, code in BLOCK.findall(text) if comment.startswith(mark)]
+    assert found, f"no block marked {mark!r}"
+    return found
+
+
+def extended(path: str, folder: Path):
+    """The module of that path with the block of CONTRIBUTING.md at its end."""
+    (block,) = blocks(f"add to: {path}")
+    name = path.removesuffix(".py").replace("/", "_")
+    copy = folder / f"{name}.py"
+    copy.write_text((ROOT / path).read_text(encoding="utf-8") + "\n\n" + block, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, copy)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_your_own_layer_runs_and_its_gradients_are_right():
+    scope = {"__name__": "contributing"}
+    for code in blocks("run"):
+        exec(code, scope)
+    assert "prelu/a" in scope["errors"]
+    # It learns: the loss of a few steps on one batch falls, and the slopes move.
+    net, batch = scope["net"], (scope["x"], scope["labels"])
+    slopes = net.get_weights()["prelu/a"]
+    losses = [net.train_on_batch(*batch) for _ in range(50)]
+    assert losses[-1] < losses[0]
+    assert not np.array_equal(slopes, net.get_weights()["prelu/a"])
+
+
+def test_a_wrong_gradient_of_your_own_layer_is_found():
+    layer, check = blocks("run")
+    right = "np.copyto(self.dx, dy, where=self.below == 0)"
+    assert right in layer
+    scope = {"__name__": "contributing"}
+    exec(layer.replace(right, "pass"), scope)
+    with pytest.raises(AssertionError, match="gradient of"):
+        exec(check, scope)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_example_kernel_agrees_on_numba_reference_and_naive_loops(dtype, tmp_path):
+    reference = extended("fastnn/backends/reference/activation.py", tmp_path)
+    numba = pytest.importorskip("numba") and extended(
+        "fastnn/backends/numba_/activation.py", tmp_path
+    )
+    naive = extended("tests/naive.py", tmp_path)
+    rng = np.random.default_rng(3)
+    x, dy = rng.standard_normal((2, 1001)).astype(dtype)
+    results = []
+    for module in (reference, numba, naive):
+        y, dx = np.full((2, 1001), np.nan, dtype)
+        module.leaky_relu(x, 0.1, y)
+        module.leaky_relu_backward(dy, y, 0.1, dx)
+        results.append((y, dx))
+    assert (results[0][0] < 0).any()
+    assert (results[0][0] > 0).any()
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_allclose(results[2], results[0], rtol=4 * np.finfo(dtype).eps)
