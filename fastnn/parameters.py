@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.backends.threads import get_num_threads
 from fastnn.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ Array = NDArray[Any]
 
 #: A parameter at least this large is streamed; below, its gradient stays in cache anyway.
 STREAM_BYTES = 1 << 20
-#: Size of a panel of a streamed gradient: with the weights and state it belongs to, it must
-#: leave room in an L2 cache of 1 MB.
+#: Bytes of a panel of a streamed gradient per thread: with the weights and state it belongs to,
+#: it must find room in a core's L2 cache.
 PANEL_BYTES = 128 << 10
 _ALIGNMENT = 64
 
@@ -118,7 +119,8 @@ class ParameterStore:
                 continue
             p.gradient = None
             row = p.size // p.shape[0]
-            rows = min(p.shape[0], max(1, PANEL_BYTES // (row * self.dtype.itemsize)))
+            rows = PANEL_BYTES * get_num_threads() // (row * self.dtype.itemsize)
+            rows = min(p.shape[0], max(1, rows))
             if len(scratch) < rows * row:
                 scratch = np.empty(rows * row, self.dtype)
             flat = [p.value, *(self._view(s, p) for s in self.state.values())]

@@ -74,14 +74,20 @@ cdef inline void block(
 cdef void product(
     Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t a_row,
     Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
-    const floating *bias, floating *c, Activation activation,
+    const floating *bias, floating *c, Activation activation, bint cut_rows,
 ) noexcept nogil:
-    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns."""
+    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns.
+
+    Where that makes too few blocks for the threads: cut_rows says what to cut smaller, the
+    rows or else the columns.
+    """
     cdef int threads = threads_for(2.0 * m * n * k / 100)
-    cdef Py_ssize_t m_piece = even_piece(m, MC), n_limit = NC
-    if threads > 1 and m_piece == m:  # too few blocks of rows for the threads: cut columns too
-        n_limit = min(<Py_ssize_t>NC, max(64, (n // (2 * threads) + 63) // 64 * 64))
-    cdef Py_ssize_t n_piece = even_piece(n, n_limit)
+    cdef Py_ssize_t m_limit = MC, n_limit = NC
+    if threads > 1 and cut_rows:
+        m_limit = min(m_limit, (m + threads - 1) // threads)
+    elif threads > 1 and m <= MC:
+        n_limit = min(n_limit, max(64, (n // (2 * threads) + 63) // 64 * 64))
+    cdef Py_ssize_t m_piece = even_piece(m, m_limit), n_piece = even_piece(n, n_limit)
     if m == 0 or n == 0:
         return
     cdef Py_ssize_t across = (n + n_piece - 1) // n_piece
@@ -138,7 +144,7 @@ def dense(const floating[:, ::1] x, const floating[:, ::1] w, const floating[::1
             product_in_parts(m, n, k, &x[0, 0], &w[0, 0], bias, &y[0, 0], <Activation> activation)
         else:
             product(m, n, k, &x[0, 0], k, 1, &w[0, 0], n, False, bias, &y[0, 0],
-                    <Activation> activation)
+                    <Activation> activation, False)
 
 
 def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::1] dx):
@@ -148,19 +154,23 @@ def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::
         return
     with nogil:
         product(m, n, k, &dz[0, 0], k, 1, &w[0, 0], k, True, <const floating *> NULL,
-                &dx[0, 0], IDENTITY)
+                &dx[0, 0], IDENTITY, False)
 
 
 def dense_dw(const floating[:, ::1] x, const floating[:, ::1] dz, Py_ssize_t start,
              floating[:, ::1] dw):
-    """dw = xT dz for the rows start, start+1, ...: A = x transposed, B = dz."""
+    """dw = xT dz for the rows start, start+1, ...: A = x transposed, B = dz.
+
+    Whole rows go to a thread, because the update that follows cuts a panel in the same way and
+    then finds it in its own core's cache.
+    """
     cdef Py_ssize_t m = dw.shape[0], k = x.shape[0], n = dz.shape[1]
     if k == 0:
         dw[:, :] = 0
         return
     with nogil:
         product(m, n, k, &x[0, start], 1, x.shape[1], &dz[0, 0], n, False,
-                <const floating *> NULL, &dw[0, 0], IDENTITY)
+                <const floating *> NULL, &dw[0, 0], IDENTITY, True)
 
 
 def dense_db(const floating[:, ::1] dz, floating[::1] db):
