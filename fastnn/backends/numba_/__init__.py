@@ -22,10 +22,12 @@ import numba
 import numpy as np
 
 from fastnn.backends import threads
+from fastnn.ops import FUSED_ACTIVATIONS
 
-#: Elements in one chunk of an elementwise op. A multiple of every vector length, so that the
-#: compiler's vector loop and its remainder meet the same elements for any number of threads.
-CHUNK = 16384
+#: Threads' parts of an elementwise op are cut at multiples of this many elements: of every
+#: vector length, so that the compiler's vector loop and its remainder meet the same elements
+#: for any number of threads.
+CUT = 64
 
 #: Work below which a second thread costs more than it saves, in nanoseconds of one thread.
 PARALLEL_WORK = 60_000
@@ -93,7 +95,7 @@ def elementwise(
     if n == 1:
         serial(*args, 0, size)
     else:
-        call_parallel(parallel, n, *args, CHUNK)
+        call_parallel(parallel, n, *args, -(-size // (n * CUT)) * CUT)
 
 
 class _Window:
@@ -117,11 +119,11 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 def warmup(dtype: str = "float32") -> None:
     """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
-    from fastnn.backends.numba_ import activation, dense, loss, update
-    from fastnn.ops import FUSED_ACTIVATIONS
+    # These modules import this one.
+    from fastnn.backends.numba_ import activation, dense, loss, update  # noqa: PLC0415
 
-    # As seen from here: a tiny call is serial, a big one parallel if there are two threads.
-    for rows in (1, 8 * CHUNK // 16):
+    # A tiny call is serial, a big one parallel, if there is more than one thread.
+    for rows in (1, 32768):
         x, y, z = (np.full((rows, 16), 0.5, dtype) for _ in range(3))
         w = np.full((16, 16), 0.5, dtype)
         for code in FUSED_ACTIVATIONS.values():

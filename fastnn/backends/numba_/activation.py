@@ -13,11 +13,11 @@ from fastnn.backends.numba_ import elementwise, kernel, parallel_kernel, plain
 
 
 def relu(x, y):
-    elementwise(_relu, _relu_parallel, 0.3, plain(x), y)
+    elementwise(_relu, _relu_parallel, 0.15, plain(x), y)
 
 
 def relu_backward(dy, y, dx):
-    elementwise(_relu_backward, _relu_backward_parallel, 0.4, plain(dy), plain(y), dx)
+    elementwise(_relu_backward, _relu_backward_parallel, 0.2, plain(dy), plain(y), dx)
 
 
 def sigmoid(x, y):
@@ -25,15 +25,15 @@ def sigmoid(x, y):
 
 
 def sigmoid_backward(dy, y, dx):
-    elementwise(_sigmoid_backward, _sigmoid_backward_parallel, 0.4, plain(dy), plain(y), dx)
+    elementwise(_sigmoid_backward, _sigmoid_backward_parallel, 0.2, plain(dy), plain(y), dx)
 
 
 def tanh(x, y):
-    elementwise(_tanh, _tanh_parallel, 10, plain(x), y)
+    elementwise(_tanh, _tanh_parallel, 20, plain(x), y)
 
 
 def tanh_backward(dy, y, dx):
-    elementwise(_tanh_backward, _tanh_backward_parallel, 0.4, plain(dy), plain(y), dx)
+    elementwise(_tanh_backward, _tanh_backward_parallel, 0.2, plain(dy), plain(y), dx)
 
 
 @kernel

@@ -1,14 +1,14 @@
 """Dense layer, forward and backward. N batch, K inputs, O outputs.
 
 Why it is fast: the three products y = x w, dx = dz wᵀ and dw = xᵀ dz are one product c = a b
-on different views of the arrays. ``_multiply`` cuts c into tiles and the depth of the product
-into blocks, and copies the block of b that a tile needs into a small contiguous panel, which
-stays in the second-level cache while all rows of the tile use it. ``_add_products``, where the
-time goes, adds 4 rows of the panel to 5 rows of sums at once: in its inner loop, which LLVM
-turns into vector instructions, 4 + 5 loads and 5 stores serve 20 multiply-adds. Copying into
-panels also makes all views alike: rows or columns that are missing at an edge become zeros,
-and a transposed operand is read in its own order. Every element of c is one sum over the depth
-in rising order, wherever the tiles are cut.
+with other operands. ``_multiply`` cuts c into tiles and the depth of the product into blocks,
+and copies the block of b that a tile needs into a small contiguous panel, which stays in the
+second-level cache while all rows of the tile use it. ``_add_products``, where the time goes,
+adds 4 rows of the panel to 5 rows of sums at once: in its inner loop, which LLVM turns into
+vector instructions, 4 + 5 loads and 5 stores serve 20 multiply-adds. Copying into panels also
+makes all operands alike: what is missing at an edge becomes zeros, and a transposed operand is
+read in its own order. Every element of c is one sum over the depth in rising order, wherever
+the tiles are cut.
 """
 
 import numpy as np
@@ -38,82 +38,66 @@ _AFTERWARDS = {FUSED_ACTIVATIONS["sigmoid"]: sigmoid, FUSED_ACTIVATIONS["tanh"]:
 
 def dense(x, w, b, activation, y):
     bias = y.reshape(-1)[:0] if b is None else plain(b)
-    relu = activation == _RELU
-    _run(_dense, _dense_parallel, y.shape, x.shape[1], plain(x), plain(w), bias, relu, y)
+    _run(_rows(x), _rows(w), x.shape[1], bias, activation == _RELU, y)
     if activation in _AFTERWARDS:
         flat = y.reshape(-1)
         _AFTERWARDS[activation](flat, flat)
 
 
 def dense_dx(dz, w, dx):
-    _run(_dense_dx, _dense_dx_parallel, dx.shape, dz.shape[1], plain(dz), plain(w), dx)
+    _run(_rows(dz), _columns(w), dz.shape[1], dx.reshape(-1)[:0], False, dx)
 
 
 def dense_dw(x, dz, start, dw):
-    _run(_dense_dw, _dense_dw_parallel, dw.shape, x.shape[0], plain(x), plain(dz), start, dw)
+    _run(_columns(x, start), _rows(dz), x.shape[0], dw.reshape(-1)[:0], False, dw)
 
 
 def dense_db(dz, db):
-    elementwise(_dense_db, _dense_db_parallel, 0.2 * len(dz), db, plain(dz))
+    elementwise(_dense_db, _dense_db_parallel, 0.1 * len(dz), db, plain(dz))
 
 
-def _run(serial, parallel, shape, depth, *args):
-    """Cut c, of this shape, into tiles, and compute them all."""
-    rows, columns = shape
-    n = num_threads(rows * columns * depth * 0.06)
+# An operand is a flat array, the place of its first element and the steps to the next row and
+# to the next column. So a matrix and its transpose are of one type to Numba, and one compiled
+# function serves all three products.
+
+
+def _rows(matrix):
+    """The operand ``matrix``."""
+    return plain(matrix).reshape(-1), 0, matrix.shape[1], 1
+
+
+def _columns(matrix, start=0):
+    """The operand ``matrix.T[start:]``."""
+    return plain(matrix).reshape(-1), start, 1, matrix.shape[1]
+
+
+def _run(a, b, depth, bias, relu, c):
+    """c = a b + bias: choose the tiles, and compute them all."""
+    rows, columns = c.shape
+    if not c.size:
+        return
+    n = num_threads(c.size * depth * 0.05)
     down, across = -(-rows // (40 * ROWS)), -(-columns // COLUMNS)
     # As many tiles for each thread. A cut across columns copies no part of b twice.
-    if rows < 200:
+    if down == 1:
         across = _round_up(across, n)
     else:
         down = _round_up(down, n)
-    height = _round_up(-(-rows // max(1, down)), ROWS)
-    width = _round_up(-(-columns // max(1, across)), VECTOR)
+    height = _round_up(-(-rows // down), ROWS)
+    width = _round_up(-(-columns // across), VECTOR)
+    args = *a, *b, depth, bias, relu, c, height, width
     if n == 1:
-        tiles = -(-rows // height) * -(-columns // width) if rows and columns else 0
-        serial(*args, height, width, 0, tiles)
+        _multiply(*args, 0, _tiles(rows, columns, height, width))
     else:
-        call_parallel(parallel, n, *args, height, width)
+        call_parallel(_multiply_parallel, n, *args, _tiles(rows, columns, height, width))
 
 
 def _round_up(number, multiple):
     return -(-number // multiple) * multiple
 
 
-@matrix_kernel
-def _dense(x, w, b, relu, y, height, width, start, stop):
-    """y = x w + b, then max(y, 0) if ``relu``. x (N, K), w (K, O), b (O,) or (0,), y (N, O)."""
-    _multiply(x, 0, w, b, relu, y, height, width, start, stop)
-
-
-@parallel_kernel
-def _dense_parallel(x, w, b, relu, y, height, width):
-    for i in prange(_tiles(y, height, width)):
-        _dense(x, w, b, relu, y, height, width, i, i + 1)
-
-
-@matrix_kernel
-def _dense_dx(dz, w, dx, height, width, start, stop):
-    """dx = dz wᵀ. dz (N, O), w (K, O), dx (N, K)."""
-    _multiply(dz, 0, w.T, dx[0, :0], False, dx, height, width, start, stop)
-
-
-@parallel_kernel
-def _dense_dx_parallel(dz, w, dx, height, width):
-    for i in prange(_tiles(dx, height, width)):
-        _dense_dx(dz, w, dx, height, width, i, i + 1)
-
-
-@matrix_kernel
-def _dense_dw(x, dz, first, dw, height, width, start, stop):
-    """dw = rows ``first``, … of xᵀ dz. x (N, K), dz (N, O), dw (R, O)."""
-    _multiply(x.T, first, dz, dw[0, :0], False, dw, height, width, start, stop)
-
-
-@parallel_kernel
-def _dense_dw_parallel(x, dz, first, dw, height, width):
-    for i in prange(_tiles(dw, height, width)):
-        _dense_dw(x, dz, first, dw, height, width, i, i + 1)
+def _tiles(rows, columns, height, width):
+    return -(-rows // height) * -(-columns // width)
 
 
 @kernel
@@ -133,15 +117,9 @@ def _dense_db_parallel(db, dz, chunk):
         _dense_db(db, dz, i * chunk, (i + 1) * chunk)
 
 
-@kernel
-def _tiles(c, height, width):
-    """Number of tiles of c."""
-    return -(-c.shape[0] // height) * -(-c.shape[1] // width)
-
-
 # Unsigned numbers, because an index that may be negative keeps LLVM from making vectors.
-_1, _2, _3, _4 = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
-_STEP, _VECTOR, _PACKED = np.uintp(STEP), np.uintp(VECTOR), np.uintp(ROWS * STEP)
+_1, _2, _3 = np.uintp(1), np.uintp(2), np.uintp(3)
+_STEP, _VECTOR = np.uintp(STEP), np.uintp(VECTOR)
 # Where the 5 rows of sums begin: constants, so that LLVM sees that the rows don't overlap.
 _ROW_1, _ROW_2, _ROW_3, _ROW_4 = (np.uintp(i * COLUMNS) for i in range(1, ROWS))
 
@@ -150,18 +128,19 @@ _ROW_1, _ROW_2, _ROW_3, _ROW_4 = (np.uintp(i * COLUMNS) for i in range(1, ROWS))
 def _add_products(a, b, steps, vectors, sums):
     """sums[i] += Σₖ a[i, k] b[k]: 5 rows of sums, 4 rows of b a step.
 
-    a: per step the 5 x 4 factors, row after row; b (DEPTH, COLUMNS) panel; sums 5 rows of
-    COLUMNS, of which the first 16 ``vectors`` are used.
+    a (ROWS, 4 ``steps`` or more) factors; b (4 ``steps`` or more, 16 ``vectors`` or more) panel;
+    sums 5 rows of COLUMNS, of which the first 16 ``vectors`` are used.
     """
+    f0, f1, f2, f3, f4 = a[0], a[1], a[2], a[3], a[4]
     for step in range(np.uintp(steps)):
         k = step * _STEP
-        b0, b1, b2, b3 = b[k], b[k + _1], b[k + _2], b[k + _3]
-        f = a[step]
-        a00, a01, a02, a03 = f[0], f[1], f[2], f[3]
-        a10, a11, a12, a13 = f[4], f[5], f[6], f[7]
-        a20, a21, a22, a23 = f[8], f[9], f[10], f[11]
-        a30, a31, a32, a33 = f[12], f[13], f[14], f[15]
-        a40, a41, a42, a43 = f[16], f[17], f[18], f[19]
+        k1, k2, k3 = k + _1, k + _2, k + _3
+        a00, a01, a02, a03 = f0[k], f0[k1], f0[k2], f0[k3]
+        a10, a11, a12, a13 = f1[k], f1[k1], f1[k2], f1[k3]
+        a20, a21, a22, a23 = f2[k], f2[k1], f2[k2], f2[k3]
+        a30, a31, a32, a33 = f3[k], f3[k1], f3[k2], f3[k3]
+        a40, a41, a42, a43 = f4[k], f4[k1], f4[k2], f4[k3]
+        b0, b1, b2, b3 = b[k], b[k1], b[k2], b[k3]
         for j in range(_VECTOR * np.uintp(vectors)):
             j1, j2, j3, j4 = j + _ROW_1, j + _ROW_2, j + _ROW_3, j + _ROW_4
             w0, w1, w2, w3 = b0[j], b1[j], b2[j], b3[j]
@@ -173,77 +152,87 @@ def _add_products(a, b, steps, vectors, sums):
 
 
 @kernel
-def _multiply(a, first, b, bias, relu, c, height, width, start, stop):
-    """c = a[first:] b + bias, then max(c, 0) if ``relu``, for the tiles start … stop of c.
+def _multiply(
+    a, a_first, a_down, a_along, b, b_first, b_down, b_along, depth, bias, relu, c,
+    height, width, start, stop,
+):  # fmt: skip
+    """c = a b + bias, then max(c, 0) if ``relu``, for the tiles start … stop of c.
 
-    a (≥ first + M, D), b (D, P), c (M, P), tiles of ``height`` x ``width``, row after row; bias
-    (P,) or (0,). Between blocks of the depth D, c itself holds the sums.
+    Operands a (M, D) and b (D, P), c (M, P) in tiles of ``height`` x ``width``, row after row;
+    bias (P,) or (0,). Between blocks of the depth D, c itself holds the sums.
     """
-    factors = np.zeros((DEPTH // STEP, ROWS * STEP), c.dtype)
-    panel = np.zeros((DEPTH, COLUMNS), c.dtype)
+    padded = min(DEPTH, -(-depth // STEP) * STEP)
+    factors = np.zeros((ROWS, padded), c.dtype)
+    panel = np.empty((padded, width), c.dtype)
     sums = np.zeros(ROWS * COLUMNS, c.dtype)
     across = -(-c.shape[1] // width)
-    depth = b.shape[0]
     for tile in range(start, stop):
         top, left = tile // across * height, tile % across * width
         bottom, right = min(top + height, c.shape[0]), min(left + width, c.shape[1])
         vectors = -(-(right - left) // VECTOR)
         for k in range(0, max(depth, 1), DEPTH):
-            steps = -(-min(DEPTH, depth - k) // STEP)
-            _copy_panel(b, k, left, right, panel)
+            block = min(DEPTH, depth - k)
+            b_here = b_first + k * b_down + left * b_along
+            _copy_panel(b, b_here, b_down, b_along, block, right - left, panel)
             for i in range(top, bottom, ROWS):
-                _copy_factors(a, first + i, first + bottom, k, factors)
-                _load(c, i, bottom, left, right, bias, k == 0, sums)
-                _add_products(factors, panel, steps, vectors, sums)
-                _store(sums, relu and k + DEPTH >= depth, c, i, bottom, left, right)
+                rows = min(ROWS, bottom - i)
+                a_here = a_first + i * a_down + k * a_along
+                _copy_panel(a, a_here, a_down, a_along, rows, block, factors)
+                _load(c, i, rows, left, right, bias, k == 0, sums)
+                _add_products(factors, panel, -(-block // STEP), vectors, sums)
+                _store(sums, relu and k + DEPTH >= depth, c, i, rows, left, right)
+
+
+@parallel_kernel
+def _multiply_parallel(
+    a, a_first, a_down, a_along, b, b_first, b_down, b_along, depth, bias, relu, c,
+    height, width, tiles,
+):  # fmt: skip
+    for i in prange(tiles):
+        _multiply(
+            a, a_first, a_down, a_along, b, b_first, b_down, b_along, depth, bias, relu, c,
+            height, width, i, i + 1,
+        )  # fmt: skip
 
 
 @kernel
-def _copy_panel(b, k, left, right, panel):
-    """panel ← b[k:, left:right], 16 columns at a time; rows to a multiple of 4 ← 0."""
-    depth = min(DEPTH, b.shape[0] - k)
-    for j in range(0, right - left, VECTOR):
-        n = min(VECTOR, right - left - j)
-        for i in range(depth):
-            source, target = b[k + i, left + j :], panel[i, j:]
-            for l in range(n):
-                target[l] = source[l]
-    panel[depth : -(-depth // STEP) * STEP] = 0
+def _copy_panel(source, first, down, along, rows, columns, panel):
+    """panel[:rows, :columns] ← the operand from ``first`` on; zeros in the rest of the panel."""
+    panel[rows:] = 0
+    panel[:rows, columns:] = 0
+    # A transposed operand is read along its own rows, 16 of them at a time.
+    blocks = columns // VECTOR if along > 1 else 0
+    step = np.uintp(along)
+    for block in range(np.uintp(blocks)):
+        j = block * _VECTOR
+        for i in range(np.uintp(rows)):
+            begin, row = np.uintp(first) + i * np.uintp(down) + j * step, panel[i]
+            for m in range(_VECTOR):
+                row[j + m] = source[begin + m * step]
+    for i in range(np.uintp(rows)):
+        begin, row = np.uintp(first) + i * np.uintp(down), panel[i]
+        for j in range(np.uintp(blocks) * _VECTOR, np.uintp(columns)):
+            row[j] = source[begin + j * step]
 
 
 @kernel
-def _copy_factors(a, top, bottom, k, factors):
-    """factors[s, 4 i + t] ← a[top + i, k + 4 s + t]; zeros where a ends."""
-    depth = min(DEPTH, a.shape[1] - k)
-    flat = factors.reshape(-1)
-    flat[: -(-depth // STEP) * ROWS * STEP] = 0
-    for i in range(min(ROWS, bottom - top)):
-        row = a[top + i, k:]
-        for l in range(depth):
-            flat[l // STEP * ROWS * STEP + i * STEP + l % STEP] = row[l]
-
-
-@kernel
-def _load(c, top, bottom, left, right, bias, begin, sums):
+def _load(c, top, rows, left, right, bias, begin, sums):
     """sums ← rows top … of c, columns left … right; at the beginning ← the bias, or 0."""
-    for i in range(ROWS):
+    for i in range(rows):
         row = sums[i * COLUMNS : i * COLUMNS + right - left]
-        if not begin and top + i < bottom:
-            source = c[top + i, left:right]
-        else:
-            source = bias[left:right]
         if begin and bias.size == 0:
             row[:] = 0
         else:
-            for j in range(source.size):
+            source = bias[left:right] if begin else c[top + i, left:right]
+            for j in range(row.size):
                 row[j] = source[j]
 
 
 @kernel
-def _store(sums, relu, c, top, bottom, left, right):
+def _store(sums, relu, c, top, rows, left, right):
     """Rows top … of c, columns left … right ← sums, or max(sums, 0). NaN stays NaN."""
     zero = c.dtype.type(0)
-    for i in range(min(ROWS, bottom - top)):
+    for i in range(rows):
         row, source = c[top + i, left:right], sums[i * COLUMNS : (i + 1) * COLUMNS]
         for j in range(row.size):
             row[j] = zero if relu and source[j] < zero else source[j]

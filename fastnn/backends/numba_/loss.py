@@ -21,26 +21,26 @@ BLOCK = 2048
 def softmax_cross_entropy(x, labels, weight, dx):
     n, classes = x.shape
     args = plain(x), plain(labels), weight / n, dx
-    return weight * _sum(_softmax, _softmax_parallel, args, n, classes, 8) / n
+    return weight * _sum(_softmax, _softmax_parallel, args, n, classes, 10) / n
 
 
 def softmax_cross_entropy_targets(x, targets, weight, dx):
     n, classes = x.shape
     args = plain(x), plain(targets), weight / n, dx
-    return weight * _sum(_softmax_targets, _softmax_targets_parallel, args, n, classes, 8) / n
+    return weight * _sum(_softmax_targets, _softmax_targets_parallel, args, n, classes, 14) / n
 
 
 def sigmoid_cross_entropy(x, targets, weight, dx):
     n = x.size
     args = plain(x).reshape(n), plain(targets).reshape(n), weight / n, dx.reshape(n)
-    return weight * _sum(_sigmoid, _sigmoid_parallel, args, n, 1, 20) / n
+    return weight * _sum(_sigmoid, _sigmoid_parallel, args, n, 1, 16) / n
 
 
 def mse(x, targets, weight, dx):
     n = x.size
     scale = dx.dtype.type(2 * weight / n)
     args = plain(x).reshape(n), plain(targets).reshape(n), scale, dx.reshape(n)
-    return weight * _sum(_mse, _mse_parallel, args, n, 1, 1) / n
+    return weight * _sum(_mse, _mse_parallel, args, n, 1, 2) / n
 
 
 def _sum(serial, parallel, args, items, size, cost):
@@ -115,7 +115,7 @@ def _exponentials(row, e):
     for j in range(row.size):
         if row[j] > high or row[j] != row[j]:
             high = row[j]
-    high, total = float(high), 0.0
+    high, total = np.float64(high), 0.0
     for j in range(row.size):
         e[j] = math.exp(row[j] - high)
         total += e[j]
@@ -128,7 +128,7 @@ def _sigmoid(x, targets, scale, dx, partial, block, start, stop):
     for i in range(start, stop):
         loss = 0.0
         for n in range(i * block, min(x.size, (i + 1) * block)):
-            z, t = float(x[n]), float(targets[n])
+            z, t = np.float64(x[n]), np.float64(targets[n])
             e = math.exp(-abs(z))
             loss += max(z, 0.0) - z * t + math.log1p(e)
             dx[n] = scale * ((e if z < 0 else 1.0) / (1.0 + e) - t)

@@ -16,13 +16,13 @@ from fastnn.backends.numba_ import elementwise, kernel, parallel_kernel, plain
 
 def sgd_update(param, grad, learning_rate):
     real = param.dtype.type
-    elementwise(_sgd, _sgd_parallel, 0.4, param, plain(grad), real(learning_rate))
+    elementwise(_sgd, _sgd_parallel, 0.2, param, plain(grad), real(learning_rate))
 
 
 def momentum_update(param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity):
     real = param.dtype.type
     elementwise(
-        _momentum, _momentum_parallel, 0.6, param, plain(grad), velocity,
+        _momentum, _momentum_parallel, 0.35, param, plain(grad), velocity,
         real(learning_rate), real(momentum), bool(nesterov), bool(rate_in_velocity),
     )  # fmt: skip
 
@@ -30,7 +30,7 @@ def momentum_update(param, grad, velocity, learning_rate, momentum, nesterov, ra
 def adagrad_update(param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root):
     real = param.dtype.type
     elementwise(
-        _adagrad, _adagrad_parallel, 1, param, plain(grad), accumulator,
+        _adagrad, _adagrad_parallel, 0.6, param, plain(grad), accumulator,
         real(learning_rate), real(epsilon), bool(epsilon_inside_root),
     )  # fmt: skip
 
@@ -38,7 +38,7 @@ def adagrad_update(param, grad, accumulator, learning_rate, epsilon, epsilon_ins
 def rmsprop_update(param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root):
     real = param.dtype.type
     elementwise(
-        _rmsprop, _rmsprop_parallel, 1, param, plain(grad), mean_square,
+        _rmsprop, _rmsprop_parallel, 0.6, param, plain(grad), mean_square,
         real(learning_rate), real(rho), real(1 - rho), real(epsilon), bool(epsilon_inside_root),
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def adam_update(
     correct_1 = 1 - beta_1**step if bias_correction else 1
     correct_2 = 1 - beta_2**step if bias_correction else 1
     elementwise(
-        _adam, _adam_parallel, 1.5, param, plain(grad), m, v, real(learning_rate),
+        _adam, _adam_parallel, 1.2, param, plain(grad), m, v, real(learning_rate),
         real(beta_1), real(1 - beta_1), real(beta_2), real(1 - beta_2),
         real(correct_1), real(correct_2), real(epsilon), bool(epsilon_inside_root),
     )  # fmt: skip
