@@ -120,7 +120,7 @@ def plain(array: np.ndarray) -> np.ndarray:
 def warmup(dtype: str = "float32") -> None:
     """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
     # These modules import this one.
-    from fastnn.backends.numba_ import activation, dense, loss, update  # noqa: PLC0415
+    from fastnn.backends.numba_ import activation, dense, loss, update
 
     # A tiny call is serial, a big one parallel, if there is more than one thread.
     for rows in (1, 32768):
