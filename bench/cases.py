@@ -1,0 +1,281 @@
+"""What is timed: arguments for every op and shape, and the proof that backends agree.
+
+``benches(family)`` iterates the op table: an op without an entry in ``CASES`` is an error when
+the benchmarks are collected. Before anything is timed, ``check_equal`` runs the backend on fresh
+copies and compares with the reference: to the bit where the op is exact, else within the ulps
+of its row in the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastnn
+from bench import shapes
+from fastnn import backends
+from fastnn.backends import BACKENDS, DTYPES
+from fastnn.ops import FUSED_ACTIVATIONS, OPS, Op
+
+#: A second thread is timed from this much work on (flops or elements).
+PARALLEL_FLOPS = 2_000_000
+PARALLEL_ELEMENTS = 100_000
+
+#: One sample of a bench in an ordinary run: a tenth of a second, or three rounds.
+QUICK = pytest.mark.benchmark(max_time=0.1, min_rounds=3, min_time=0.00005, warmup=False)
+
+Sizes = dict[str, Any]
+Arguments = tuple[Any, ...]
+
+
+# --- arguments of every op ------------------------------------------------------------------
+# Small integers where the op is exact: every order of summation gives the same bits then.
+# Gradients are never 0, so that no moment decays into denormal numbers while it is timed.
+
+
+_NONZERO = np.array([-3, -2, -1, 1, 2, 3], np.int8)
+
+
+def _integers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Integers from -3 to 3 without 0."""
+    return _NONZERO[rng.integers(0, len(_NONZERO), shape, np.uint8)]
+
+
+def _dense(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, w = _integers(rng, s["n"], s["k"]), _integers(rng, s["k"], s["o"])
+    return x, w, _integers(rng, s["o"]), FUSED_ACTIVATIONS["relu"], np.zeros((s["n"], s["o"]))
+
+
+def _dense_dx(s: Sizes, rng: np.random.Generator) -> Arguments:
+    dz, w = _integers(rng, s["n"], s["o"]), _integers(rng, s["k"], s["o"])
+    return dz, w, np.zeros((s["n"], s["k"]))
+
+
+def _dense_dw(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, dz = _integers(rng, s["n"], s["k"]), _integers(rng, s["n"], s["o"])
+    return x, dz, 0, np.zeros((s["k"], s["o"]))
+
+
+def _dense_db(s: Sizes, rng: np.random.Generator) -> Arguments:
+    return _integers(rng, s["n"], s["o"]), np.zeros(s["o"])
+
+
+def _forward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    return 3 * rng.standard_normal(s["size"]), np.zeros(s["size"])
+
+
+def _backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    return _integers(rng, s["size"]), _integers(rng, s["size"]), np.zeros(s["size"])
+
+
+def _class_loss(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x = 3 * rng.standard_normal((s["n"], s["c"]))
+    return x, rng.integers(0, s["c"], s["n"]), 0.5, np.zeros_like(x)
+
+
+def _target_loss(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x = 3 * rng.standard_normal((s["n"], s["c"]))
+    targets = rng.random((s["n"], s["c"]))
+    return x, targets / targets.sum(axis=1, keepdims=True), 0.5, np.zeros_like(x)
+
+
+def _flat_loss(s: Sizes, rng: np.random.Generator) -> Arguments:
+    size = s["n"] * s["c"]
+    return 3 * rng.standard_normal(size), rng.random(size), 0.5, np.zeros(size)
+
+
+def _mse(s: Sizes, rng: np.random.Generator) -> Arguments:
+    size = s["n"] * s["c"]
+    return _integers(rng, size), _integers(rng, size), 0.5, np.zeros(size)
+
+
+def _update(states: int, *scalars: Any) -> Callable[[Sizes, np.random.Generator], Arguments]:
+    def make(s: Sizes, rng: np.random.Generator) -> Arguments:
+        gradient = _integers(rng, s["size"]) * 0.1
+        state = [rng.random(s["size"]) for _ in range(states)]
+        return rng.standard_normal(s["size"]), gradient, *state, *scalars
+
+    return make
+
+
+CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[str, Sizes]]] = {
+    "dense": (_dense, shapes.DENSE),
+    "dense_dx": (_dense_dx, shapes.DENSE),
+    "dense_dw": (_dense_dw, shapes.DENSE),
+    "dense_db": (_dense_db, shapes.DENSE),
+    "relu": (_forward, shapes.ELEMENTWISE),
+    "relu_backward": (_backward, shapes.ELEMENTWISE),
+    "sigmoid": (_forward, shapes.ELEMENTWISE),
+    "sigmoid_backward": (_backward, shapes.ELEMENTWISE),
+    "tanh": (_forward, shapes.ELEMENTWISE),
+    "tanh_backward": (_backward, shapes.ELEMENTWISE),
+    "softmax_cross_entropy": (_class_loss, shapes.LOSS),
+    "softmax_cross_entropy_targets": (_target_loss, shapes.LOSS),
+    "sigmoid_cross_entropy": (_flat_loss, shapes.LOSS),
+    "mse": (_mse, shapes.LOSS),
+    "sgd_update": (_update(0, 0.01), shapes.ELEMENTWISE),
+    "momentum_update": (_update(1, 0.01, 0.9, False, True), shapes.ELEMENTWISE),
+    "adagrad_update": (_update(1, 0.01, 1e-8, True), shapes.ELEMENTWISE),
+    "rmsprop_update": (_update(1, 0.001, 0.9, 1e-8, True), shapes.ELEMENTWISE),
+    "adam_update": (_update(2, 7, 0.001, 0.9, 0.999, 1e-8, False, True), shapes.ELEMENTWISE),
+}
+
+
+@lru_cache(maxsize=4)  # benches of one op and shape follow one another
+def arguments(name: str, shape: str, dtype: str) -> dict[str, Any]:
+    """Arguments of an op by name; floating arrays are in ``dtype``."""
+    make, found = CASES[name]
+    rng = np.random.default_rng(sum(map(ord, name + shape)))
+    values = make(found[shape], rng)
+    labels = inspect.signature(getattr(backends.load("reference", "", dtype), name)).parameters
+    arrays = {}
+    for key, value in zip(labels, values, strict=True):
+        is_number = isinstance(value, np.ndarray) and key != "labels"
+        arrays[key] = np.ascontiguousarray(value, dtype) if is_number else value
+    return arrays
+
+
+def fresh(op: Op, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with what the op writes copied, so that ``given`` stays as it is."""
+    return {key: a.copy() if key in op.writes else a for key, a in given.items()}
+
+
+# --- equality -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _expected(name: str, shape: str, dtype: str) -> tuple[Any, dict[str, np.ndarray]]:
+    op = OPS[name]
+    given = fresh(op, arguments(name, shape, dtype))
+    returned = getattr(backends.load("reference", "", dtype), name)(*given.values())
+    written = {key: given[key] for key in op.writes}
+    for key, array in written.items():
+        # A comparison of constants or of zeros would prove nothing.
+        assert np.isfinite(array).all(), f"{name}: the reference's {key} isn't finite"
+        assert array.size < 2 or np.ptp(array) > 0, f"{name}: the reference's {key} is constant"
+        assert np.count_nonzero(array) > array.size / 8, f"{name}: {key} is mostly zero"
+    return returned, written
+
+
+def check_equal(op: Op, kernel: Callable[..., Any], shape: str, dtype: str) -> None:
+    """Assert that ``kernel`` does what the reference does, on copies of the bench's arguments."""
+    before = arguments(op.name, shape, dtype)
+    given = fresh(op, before)
+    if op.family != "update":
+        for key in op.writes:  # outputs: what isn't written shows
+            given[key].fill(np.nan)
+    returned = kernel(*given.values())
+    expected_return, expected = _expected(op.name, shape, dtype)
+    eps = np.finfo(dtype).eps
+    for key, want in expected.items():
+        got = given[key]
+        if op.exact:
+            np.testing.assert_array_equal(got, want, err_msg=f"{op.name}: {key}")
+            assert op.family != "update" or not np.array_equal(got, before[key])
+        else:
+            # Elements that cancel are as exact as the largest is.
+            scale = np.abs(want) if op.family == "activation" else np.abs(want).max()
+            worst = float(np.max(np.abs(got - want) / (eps * scale)))
+            # A loss sums over the classes, in an order of the backend's own: a random walk.
+            allowed = op.ulps + (math.sqrt(want.shape[-1]) if want.ndim > 1 else 0)
+            assert worst <= allowed, f"{op.name}: {key} is {worst:.1f} ulps off, {allowed} allowed"
+    if expected_return is None:
+        assert returned is None
+    else:
+        # The loss is a sum in double, in an order of the backend's own.
+        tolerance = (op.ulps or 4) * float(eps) + expected["dx"].size * np.finfo(np.float64).eps
+        assert math.isclose(returned, expected_return, rel_tol=tolerance)
+
+
+# --- parameters of the benches --------------------------------------------------------------
+
+
+def thread_counts(parallel: bool) -> tuple[int, ...]:
+    """1, and 2 where the work is large enough and there are two CPUs."""
+    return (1, 2) if parallel and len(os.sched_getaffinity(0)) > 1 else (1,)
+
+
+def _is_parallel(op: Op, sizes: Sizes) -> bool:
+    if op.family == "dense":
+        if op.name == "dense_db":
+            return False
+        return 2 * sizes["n"] * sizes["k"] * sizes["o"] >= PARALLEL_FLOPS
+    return sizes.get("size", 0) >= PARALLEL_ELEMENTS
+
+
+def benches(family: str) -> Any:
+    """The decorator that gives a bench all ops of a family × shape × backend × dtype × threads."""
+    parameters = []
+    for op in (op for op in OPS.values() if op.family == family):
+        if op.name not in CASES:
+            raise LookupError(f"op {op.name!r} has no benchmark: add it to CASES in bench/cases.py")
+        seen = set()
+        for shape, sizes in CASES[op.name][1].items():
+            if op.name == "dense_db":  # K doesn't matter to it
+                key = (sizes["n"], sizes["o"])
+                if key in seen:
+                    continue
+                seen.add(key)
+            for dtype in DTYPES:
+                for threads in thread_counts(_is_parallel(op, sizes)):
+                    for backend in BACKENDS:
+                        name = f"{op.name}-{shape}-{dtype}-{threads}t-{backend}"
+                        parameters.append(pytest.param(op, shape, dtype, threads, backend, id=name))
+    assert parameters, f"no op in family {family}"
+    return pytest.mark.parametrize(("op", "shape", "dtype", "threads", "backend"), parameters)
+
+
+@contextlib.contextmanager
+def limited_to(threads: int) -> Iterator[None]:
+    """fastnn's kernels and NumPy's BLAS on so many threads.
+
+    NumPy's needs threadpoolctl, which comes with scikit-learn; without it, it stays as it is.
+    """
+    before = fastnn.get_num_threads()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(threads, user_api="blas"))
+        fastnn.set_num_threads(threads)
+        stack.callback(fastnn.set_num_threads, before)
+        yield
+
+
+def time_op(benchmark: Any, op: Op, shape: str, dtype: str, threads: int, backend: str) -> None:
+    """Check one op on one backend against the reference, then time it."""
+    if reason := backends.available_backends()[backend]:
+        pytest.skip(f"backend {backend}: {reason}")
+    isa = backends.current_isa() if backend == "cython" else ""
+    kernel = getattr(backends.load(backend, isa, dtype), op.name)
+    benchmark.group = group(op.name, describe(CASES[op.name][1][shape]), dtype, threads)
+    given = fresh(op, arguments(op.name, shape, dtype))
+    sizes = CASES[op.name][1][shape]
+    benchmark.extra_info.update(
+        backend=backend,
+        dtype=dtype,
+        threads=threads,
+        elements=max(a.size for a in given.values() if isinstance(a, np.ndarray)),
+        origin=sizes["origin"],
+    )
+    with limited_to(threads):
+        check_equal(op, kernel, shape, dtype)
+        benchmark(kernel, *given.values())
+
+
+def group(name: str, sizes: str, dtype: str, threads: int) -> str:
+    """The benches that are shown side by side: one per backend."""
+    return f"{name} {sizes} {dtype}, {threads} thread{'s'[: threads > 1]}"
+
+
+def describe(sizes: Sizes) -> str:
+    """The sizes of a shape as text: ``64x80x70``."""
+    return "x".join(str(v) for v in sizes.values() if isinstance(v, int))
