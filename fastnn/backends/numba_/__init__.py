@@ -32,6 +32,9 @@ CUT = 64
 #: Work below which a second thread costs more than it saves, in nanoseconds of one thread.
 PARALLEL_WORK = 60_000
 
+# Numba starts this many threads and can use no more. (Its settings are set at run time.)
+_MOST_THREADS: int = vars(numba.config)["NUMBA_NUM_THREADS"]
+
 
 def _caching() -> bool:
     """Whether Numba finds a directory to keep machine code in; it raises where there is none."""
@@ -72,7 +75,7 @@ def num_threads(work: float) -> int:
     """Threads for a call that takes one thread ``work`` nanoseconds; 1 after a fork."""
     if work < PARALLEL_WORK:
         return 1
-    return min(threads.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    return min(threads.get_num_threads(), _MOST_THREADS)
 
 
 # Numba's simplest threading layer aborts the process when two Python threads enter it at once.
@@ -123,7 +126,7 @@ def warmup(dtype: str = "float32") -> None:
     from fastnn.backends.numba_ import activation, dense, loss, update
 
     # A tiny call is serial, a big one parallel, if there is more than one thread.
-    for rows in (1, 32768):
+    for rows in (1, 65536):
         x, y, z = (np.full((rows, 16), 0.5, dtype) for _ in range(3))
         w = np.full((16, 16), 0.5, dtype)
         for code in FUSED_ACTIVATIONS.values():
@@ -133,14 +136,15 @@ def warmup(dtype: str = "float32") -> None:
         dense.dense_db(y, w[0])
         loss.softmax_cross_entropy(x, np.zeros(rows, np.int64), 1.0, z)
         loss.softmax_cross_entropy_targets(x, y, 1.0, z)
-        x, y, z, m = x.ravel(), y.ravel(), z.ravel(), np.ones(x.size, dtype)
-        loss.sigmoid_cross_entropy(x, y, 1.0, z)
-        loss.mse(x, y, 1.0, z)
+        p, g, v = x.ravel(), y.ravel(), z.ravel()
+        m = np.ones(p.size, dtype)
+        loss.sigmoid_cross_entropy(p, g, 1.0, v)
+        loss.mse(p, g, 1.0, v)
         for name in ("relu", "sigmoid", "tanh"):
-            getattr(activation, name)(x, y)
-            getattr(activation, f"{name}_backward")(x, y, z)
-        update.sgd_update(x, y, 0.1)
-        update.momentum_update(x, y, m, 0.1, 0.9, False, True)
-        update.adagrad_update(x, y, m, 0.1, 1e-8, True)
-        update.rmsprop_update(x, y, m, 0.1, 0.9, 1e-8, True)
-        update.adam_update(x, y, m, z, 1, 0.1, 0.9, 0.999, 1e-8, False, True)
+            getattr(activation, name)(p, g)
+            getattr(activation, f"{name}_backward")(p, g, v)
+        update.sgd_update(p, g, 0.1)
+        update.momentum_update(p, g, m, 0.1, 0.9, False, True)
+        update.adagrad_update(p, g, m, 0.1, 1e-8, True)
+        update.rmsprop_update(p, g, m, 0.1, 0.9, 1e-8, True)
+        update.adam_update(p, g, m, v, 1, 0.1, 0.9, 0.999, 1e-8, False, True)

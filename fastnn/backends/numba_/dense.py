@@ -211,8 +211,8 @@ def _copy_panel(source, first, down, along, rows, columns, panel):
                 row[j + m] = source[begin + m * step]
     for i in range(np.uintp(rows)):
         begin, row = np.uintp(first) + i * np.uintp(down), panel[i]
-        for j in range(np.uintp(blocks) * _VECTOR, np.uintp(columns)):
-            row[j] = source[begin + j * step]
+        for m in range(np.uintp(blocks) * _VECTOR, np.uintp(columns)):
+            row[m] = source[begin + m * step]
 
 
 @kernel
