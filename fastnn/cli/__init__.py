@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+
 import fastnn
 from fastnn.backends import threads
 from fastnn.cli import compare, info, train
@@ -40,12 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not argv:
             raise ValueError(f"expected a command: {', '.join(COMMANDS)} (or --help)")
-        if not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        if argv[0] not in (*COMMANDS, "-h", "--help", "--version"):
+            if argv[0].startswith("-"):
+                raise ValueError(f"{argv[0]}: give the command first: {', '.join(COMMANDS)}")
             raise unknown("command", argv[0], COMMANDS)
         args = _parser().parse_args(argv)
         if args.threads is not None:
             threads.set_num_threads(args.threads)
-        with fastnn.use_backend(args.backend or fastnn.current_backend()):
+        # No warnings of NumPy's: the model itself says when a number isn't finite, and where.
+        with (
+            fastnn.use_backend(args.backend or fastnn.current_backend()),
+            np.errstate(all="ignore"),
+        ):
             args.run(args)
         sys.stdout.flush()
     except SystemExit as end:  # --help and --version

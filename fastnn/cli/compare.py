@@ -21,7 +21,7 @@ def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn compare``."""
     add = parser.add_argument
     add("--epochs", type=count(1), default=60, metavar="N", help="epochs of the digits network")
-    add("--steps", type=count(1), default=40, metavar="N", help="steps of the Office-31-sized one")
+    add("--steps", type=count(1), default=30, metavar="N", help="steps of the Office-31-sized one")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -91,12 +91,11 @@ def _table(rows: list[Result]) -> str:
 
 def _notes(rows: list[Result], epochs: int, steps: int) -> list[str]:
     lines = [
-        f"digits: 64 → 80 → 70 → 10, sigmoid, batch 64, {epochs} epochs, a fifth kept for the test.",
-        f"Office-31 size: 30,000 → 64 → 32 → 10 → 3 and 31, ReLU, batch 10, {steps} steps on random "
-        "data,",
-        "  so that there is nothing to test.",
-        "ms per step: median of forward, loss, backward and update. Bytes: parameters, gradients and",
-        "  optimizer state together.",
+        f"digits: 64 → 80 → 70 → 10, sigmoid, batch 64, {epochs} epochs, a fifth kept to test.",
+        f"Office-31 size: 30,000 → 64 → 32 → 10 → 3 and 31, ReLU, batch 10, {steps} steps on",
+        "  random data, so that there is nothing to test.",
+        "ms per step: median of forward, loss, backward and update. Bytes: parameters, gradients",
+        "  and optimizer state together.",
     ]
     backends = {row.backend for row in rows}
     if backends - {"reference"}:

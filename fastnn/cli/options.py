@@ -36,7 +36,7 @@ class CommandParser(argparse.ArgumentParser):
         add = group.add_argument
         add(
             "--threads",
-            type=count(1),
+            type=count(1, MOST_THREADS),
             metavar="N",
             help="threads of the kernels; all CPUs if unset",
         )
@@ -58,13 +58,22 @@ def _typed(function: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def count(least: int) -> Callable[[str], int]:
-    """An integer >= ``least``."""
+#: More threads than this no kernel can use, and the system may refuse to start them.
+MOST_THREADS = 256
+
+
+def count(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An integer, least <= integer <= most."""
+    bounds = f">= {least}" + ("" if most is None else f" and <= {most}")
 
     def convert(text: str) -> int:
-        if not text.strip().lstrip("+-").isdecimal() or int(text) < least:
-            raise ValueError(f"expected an integer >= {least}, got {text!r}")
-        return int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise ValueError(f"expected an integer {bounds}, got {text!r}")
+        return value
 
     return _typed(convert)
 

@@ -41,7 +41,12 @@ def add_options(parser: CommandParser) -> None:
         help="name or number (from 0, negative from the end) of the target column")  # fmt: skip
     add("--header", type=name("header", ("auto", "yes", "no")), default="auto", metavar="WHEN",
         help="whether the first line of the CSV names the columns: auto, yes or no")  # fmt: skip
-    add("--delimiter", default=",", metavar="C", help="between the columns of the CSV")
+    add(
+        "--delimiter",
+        default=",",
+        metavar="C",
+        help="between the columns of the CSV; \\t for a tab",
+    )
     add("--test-fraction", type=number(0, 1), default=0.2, metavar="F",
         help="part of the rows that is kept for the test")  # fmt: skip
     add = parser.add_argument_group("network").add_argument
@@ -155,7 +160,7 @@ def _load(args: argparse.Namespace, loss: str | None) -> _Data:
         args.target,
         task=task,
         header={"auto": None, "yes": True, "no": False}[args.header],
-        delimiter=args.delimiter,
+        delimiter=args.delimiter.replace("\\t", "\t"),
     )
     if table.class_names is not None and len(table.class_names) < 2:
         raise ValueError(

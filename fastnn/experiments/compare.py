@@ -211,7 +211,7 @@ def compare(
     backend_names: Sequence[str] = (),
     seed: int = 0,
     epochs: int = 60,
-    steps: int = 40,
+    steps: int = 30,
     progress: Progress = lambda done, total, what: None,
 ) -> list[Result]:
     """Both networks with SGD and Adam on the backends named, or on all that are present.
@@ -239,17 +239,15 @@ def conclusion(rows: Sequence[Result]) -> list[str]:
     """What the figures say about the cost of Adam, in sentences; they hold for this run."""
     by_key = {(row.network, row.backend, row.optimizer): row for row in rows}
     adams = [row for row in rows if row.optimizer == "Adam"]
-    networks = list(dict.fromkeys(row.network for row in rows))
     chosen = list(dict.fromkeys(row.backend for row in rows))
-    times = [
-        " and ".join(f"{by_key[net, backend, 'Adam'].time_ratio:.2f}" for net in networks)
-        + f" ({backend})"
-        for backend in chosen
-    ]
-    sentences = [
-        f"Time: a step with Adam takes, on the networks {' and '.join(networks)}, "
-        f"{_listed(times)} times as long as one with SGD."
-    ]
+    times = []
+    for network in dict.fromkeys(row.network for row in rows):
+        ratios = [
+            f"{by_key[network, backend, 'Adam'].time_ratio:.2f} times ({backend})"
+            for backend in chosen
+        ]
+        times.append(f"on {network} {_listed(ratios)}")
+    sentences = [f"Time: a step with Adam takes, compared with SGD, {'; '.join(times)}."]
 
     # The largest network: in a small one, padding and small gradients blur the figure.
     big = max(adams, key=lambda row: row.parameters).network
@@ -263,14 +261,15 @@ def conclusion(rows: Sequence[Result]) -> list[str]:
         f"{_listed(memory)} per parameter."
     )
 
-    digits = [row for row in adams if row.test_accuracy is not None]
-    if digits:
-        adam = digits[0]
-        sgd = by_key[adam.network, adam.backend, "SGD"]
+    tested = [row for row in adams if row.test_accuracy is not None]
+    if tested:
+        with_adam = tested[0]
+        with_sgd = by_key[with_adam.network, with_adam.backend, "SGD"]
         sentences.append(
-            f"Gain: after as many epochs the training loss on the digits is {adam.train_loss:.2g} "
-            f"with Adam and {sgd.train_loss:.2g} with SGD, and {adam.test_accuracy:.1%} and "
-            f"{sgd.test_accuracy:.1%} of the test set are right."
+            f"Gain: after as many epochs the training loss on the {with_adam.network} is "
+            f"{with_adam.train_loss:.2g} with Adam and {with_sgd.train_loss:.2g} with SGD, and "
+            f"{with_adam.test_accuracy:.1%} and {with_sgd.test_accuracy:.1%} of the test set are "
+            "right."
         )
     return sentences
 

@@ -1,0 +1,337 @@
+"""The command line, in process: what it prints and writes, and its errors, each in one line."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.cli import compare, main
+from fastnn.experiments.compare import Result, conclusion
+from fastnn.ops import OPS
+
+SHORT = ["compare", "--epochs", "2", "--steps", "2"]
+
+
+@pytest.fixture
+def csv(tmp_path, rng):
+    """Two features on very different scales; the sign of their sum is the class."""
+    a = rng.normal(size=(120, 2))
+    kinds = np.where(a.sum(axis=1) > 0, "up", "down")
+    path = tmp_path / "data.csv"
+    rows = "".join(f"{x},{1000 * y + 5000},{kind}\n" for (x, y), kind in zip(a, kinds, strict=True))
+    path.write_text("a,b,kind\n" + rows)
+    return path
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastnn {fastnn.__version__}\n"
+
+
+def test_help_names_the_commands(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("compare", "train", "info"))
+    for command in ("compare", "train", "info"):
+        assert main([command, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert all(o in out for o in ("--threads", "--seed", "--backend", "--json"))
+
+
+def test_python_m_fastnn():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastnn", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"fastnn {fastnn.__version__}\n")
+
+
+# --- info ---
+
+
+def test_info(capsys, tmp_path):
+    assert main(["info", "--backend", "reference", "--json", str(tmp_path / "i.json")]) == 0
+    out = capsys.readouterr().out
+    for op in OPS.values():
+        assert any(line.split()[:2] == [op.name, op.family] for line in out.splitlines())
+    data = json.loads((tmp_path / "i.json").read_text())
+    assert data["config"]["backend"] == "reference"
+    assert list(data["ops"]) == list(OPS)
+    # 64 × 80 times 80 × 70: a multiplication and an addition each
+    assert data["ops"]["dense"]["example"]["flops"] == 2 * 64 * 80 * 70
+    assert data["ops"]["adam_update"]["example"]["bytes"] == 7 * 80 * 70 * 4
+
+
+# --- compare ---
+
+
+def test_compare(capsys, tmp_path):
+    path = tmp_path / "c.json"
+    assert main([*SHORT, "--json", str(path), "--seed", "1"]) == 0
+    out, err = capsys.readouterr()
+    data = json.loads(path.read_text())
+    rows = data["results"]
+    backends = [name for name, refusal in fastnn.available_backends().items() if not refusal]
+    assert [(r["network"], r["backend"], r["optimizer"]) for r in rows] == [
+        (network, backend, optimizer)
+        for network in ("digits", "Office-31 size")
+        for backend in backends
+        for optimizer in ("SGD", "Adam")
+    ]
+    for row in rows:
+        assert row["ms_per_step"] > 0
+        assert row["steps"] == (46 if row["network"] == "digits" else 2)
+        keeps = row["network"] == "digits" or row["backend"] == "reference"
+        numbers = (row["optimizer"] == "Adam") * 2 + 1 + keeps
+        assert row["bytes_per_parameter"] == pytest.approx(4 * numbers, rel=0.02)
+        assert (row["test_accuracy"] is None) == (row["network"] != "digits")
+        assert any(
+            line.startswith(row["network"]) and f"{row['ms_per_step']:.3f}" in line
+            for line in out.splitlines()
+        )
+    for sgd, adam in zip(rows[::2], rows[1::2], strict=True):
+        assert sgd["time_ratio"] == 1
+        assert adam["time_ratio"] == pytest.approx(adam["ms_per_step"] / sgd["ms_per_step"])
+    # The backends train the same network on the same batches.
+    for network in ("digits", "Office-31 size"):
+        for optimizer in ("SGD", "Adam"):
+            losses = [
+                r["train_loss"]
+                for r in rows
+                if (r["network"], r["optimizer"]) == (network, optimizer)
+            ]
+            np.testing.assert_allclose(losses, losses[0], rtol=1e-3)
+    assert all(sentence in out for sentence in data["conclusion"])
+    assert out.count("time / SGD") == 1
+    assert "digits on reference: training" in err
+
+
+def test_compare_one_backend_and_same_seed_same_figures(capsys, tmp_path):
+    found = []
+    for n in ("1", "2"):
+        path = tmp_path / "c.json"
+        args = ["--backend", "cython", "--threads", n, "--json", str(path)]
+        assert main([*SHORT, *args]) == 0
+        data = json.loads(path.read_text())
+        assert data["environment"]["threads"] == int(n)
+        assert {row["backend"] for row in data["results"]} == {"cython"}
+        found.append([(r["train_loss"], r["test_accuracy"]) for r in data["results"]])
+    assert found[0] == found[1]
+    assert "reference" not in capsys.readouterr().out
+
+
+def test_both_optimizers_learn_the_digits_in_the_epochs_of_the_main_job(tmp_path):
+    path = tmp_path / "c.json"
+    args = ["compare", "--steps", "1", "--backend", "cython", "--json", str(path)]
+    assert main(args) == 0
+    accuracies = [row["test_accuracy"] for row in json.loads(path.read_text())["results"][:2]]
+    assert min(accuracies) > 0.94
+
+
+def test_conclusion_tells_the_figures():
+    def row(optimizer, backend, ratio, size, accuracy):
+        return Result(
+            network="n", backend=backend, optimizer=optimizer, learning_rate=0.1,
+            test_accuracy=accuracy, train_loss=0.25, steps=1, ms_per_step=ratio, time_ratio=ratio,
+            bytes_per_parameter=size, parameters=7, nbytes={},
+        )  # fmt: skip
+
+    rows = [
+        row("SGD", "numba", 1.0, 4.0, 0.5), row("Adam", "numba", 1.25, 12.0, 0.75),
+        row("SGD", "reference", 1.0, 8.0, 0.5), row("Adam", "reference", 3.5, 16.0, 0.75),
+    ]  # fmt: skip
+    time, memory, gain = conclusion(rows)
+    assert "on n 1.25 times (numba) and 3.50 times (reference)" in time
+    assert "12 bytes instead of 4 (numba) and 16 bytes instead of 8 (reference)" in memory
+    assert "75.0% and 50.0%" in gain
+
+
+# --- train ---
+
+
+def test_train_on_digits(capsys, tmp_path):
+    weights, path = tmp_path / "w.safetensors", tmp_path / "t.json"
+    args = ["train", "--epochs", "6", "--learning-rate", "0.01", "--save", str(weights)]
+    assert main([*args, "--json", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "Dense(80, sigmoid)" in out
+    assert "Epoch 6/6" in out
+    data = json.loads(path.read_text())
+    assert data["test"]["accuracy"] > 0.85
+    assert f"accuracy {data['test']['accuracy']:.4g}" in out
+    assert len(data["history"]["loss"]) == 6
+    assert data["network"]["nbytes"]["state"] == 2 * data["network"]["nbytes"]["parameters"]
+    assert data["standardised"] is None
+    # The file holds the trained weights.
+    x, y = fastnn.datasets.load_digits()
+    layers = [fastnn.Dense(80, "sigmoid"), fastnn.Dense(70, "sigmoid"), fastnn.Dense(10)]
+    net = fastnn.Sequential(layers, input_shape=(64,))
+    net.load_weights(weights)
+    assert (net.predict(x).argmax(axis=1) == y).mean() > 0.85
+
+
+def test_train_is_the_same_on_every_backend(tmp_path):
+    path = tmp_path / "t.json"
+    found = []
+    for backend in ("reference", "numba", "cython"):
+        args = ["train", "--epochs", "2", "--quiet", "--json", str(path), "--backend", backend]
+        assert main(args) == 0
+        data = json.loads(path.read_text())
+        assert data["training"]["backend"] == backend
+        found.append(data["history"]["loss"])
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["auto", "sigmoid_cross_entropy", "binary_crossentropy"])
+def test_train_on_csv_classes(csv, tmp_path, capsys, loss):
+    path = tmp_path / "t.json"
+    args = ["train", "--data", str(csv), "--target", "kind", "--loss", loss, "--epochs", "40"]
+    more = ["--hidden", "8", "--learning-rate", "0.05", "--batch-size", "16", "--json", str(path)]
+    assert main([*args, *more]) == 0
+    data = json.loads(path.read_text())
+    assert data["class_names"] == ["down", "up"]
+    assert data["network"]["outputs"] == (2 if loss == "auto" else 1)
+    assert data["test"]["accuracy"] > 0.9
+    assert (data["train_rows"], data["test_rows"]) == (96, 24)
+    assert data["standardised"]["mean"][1] == pytest.approx(5000, rel=0.1)
+    assert "2 classes" in capsys.readouterr().out
+
+
+def test_train_on_csv_regression(tmp_path, rng, capsys):
+    x = rng.normal(size=(80, 2))
+    table = np.column_stack([x @ [2.0, -1.0] + 0.5, x])
+    np.savetxt(tmp_path / "r.csv", table, delimiter=",")
+    path = tmp_path / "t.json"
+    args = ["train", "--data", str(tmp_path / "r.csv"), "--target", "0", "--hidden", "none"]
+    more = ["--learning-rate", "0.1", "--batch-size", "8", "--quiet", "--json", str(path)]
+    assert main([*args, *more]) == 0
+    data = json.loads(path.read_text())
+    assert data["training"]["loss"] == "mse"
+    assert data["test"]["mean_absolute_error"] < 0.1
+    out = capsys.readouterr().out
+    assert "regression" in out
+    assert "Epoch" not in out
+
+
+def test_train_without_test_rows(csv, tmp_path, capsys):
+    assert main(["train", "--data", str(csv), "--test-fraction", "0", "--epochs", "1"]) == 0
+    assert "No test" in capsys.readouterr().out
+
+
+# --- errors: one line, exit code 2 ---
+
+
+def fails(capsys, args, *parts, code=2):
+    assert main(args) == code
+    out, err = capsys.readouterr()
+    assert err.startswith("fastnn: error: ")
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n")
+    for part in parts:
+        assert part in err
+    return out
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        ([], ["expected a command", "compare, train, info"]),
+        (["trian"], ["unknown command 'trian'", "did you mean 'train'"]),
+        (["--threads", "1", "info"], ["--threads: give the command first"]),
+        (["info", "--treads", "1"], ["unrecognized arguments: --treads 1"]),
+        (["info", "extra"], ["unrecognized arguments: extra"]),
+        (["info", "--threads"], ["--threads", "expected one argument"]),
+        (["info", "--threads", "0"], ["--threads", ">= 1", "'0'"]),
+        (["info", "--threads", "100000"], ["--threads", "<= 256"]),
+        (["info", "--threads", "two"], ["--threads", "'two'"]),
+        (["train", "--seed", "-1"], ["--seed", ">= 0"]),
+        (["train", "--backend", "cyton"], ["unknown backend 'cyton'; did you mean 'cython'"]),
+        (["compare", "--epochs", "0"], ["--epochs", ">= 1"]),
+        (["compare", "--steps", "1.5"], ["--steps", "'1.5'"]),
+        (["train", "--batch-size", "0"], ["--batch-size", ">= 1"]),
+        (["train", "--hidden", "80,,70"], ["--hidden", "''"]),
+        (["train", "--hidden", "80,0"], ["--hidden", "'0'"]),
+        (["train", "--activation", "rely"], ["did you mean 'relu'"]),
+        (["train", "--optimizer", "adm"], ["did you mean 'adam'"]),
+        (["train", "--loss", "mes"], ["did you mean 'mse'"]),
+        (["train", "--dtype", "float16"], ["unknown dtype 'float16'"]),
+        (["train", "--learning-rate", "-1"], ["--learning-rate", ">= 0", "'-1'"]),
+        (["train", "--learning-rate", "nan"], ["--learning-rate", "'nan'"]),
+        (["train", "--test-fraction", "1"], ["--test-fraction", "< 1"]),
+        (["train", "--target", "kind"], ["--target needs --data"]),
+        (["train", "--loss", "mse"], ["10 classes", "softmax_cross_entropy"]),
+        (["train", "--data", "none.csv"], ["none.csv: No such file"]),
+        (["train", "--data", "."], [".: Is a directory"]),
+        (["train", "--json", "nowhere/t.json"], ["--json", "'nowhere' does not exist"]),
+        (["train", "--save", "."], ["--save", "expected a file"]),
+        (["train", "--hidden", "9000000000000"], ["allocate"]),
+    ],
+)
+def test_usage_errors(capsys, args, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, args, *parts)
+
+
+def test_csv_errors(capsys, tmp_path, csv):
+    path = tmp_path / "bad.csv"
+    path.write_text("a,b\n1,2\nx,3\n")
+    fails(capsys, ["train", "--data", str(path)], "bad.csv, line 3, column 1 ('a')", "'x'")
+    path.write_text("a,b\n1,x\n2,x\n")
+    fails(capsys, ["train", "--data", str(path)], "one class only, 'x'")
+    fails(capsys, ["train", "--data", str(csv), "--loss", "mse"], "line 2, column 3 ('kind')")
+    path.write_text("a,b\n1,x\n2,y\n3,z\n")
+    args = ["train", "--data", str(path), "--loss", "sigmoid_cross_entropy"]
+    fails(capsys, args, "2 classes, got 3")
+    fails(capsys, ["train", "--data", str(csv), "--target", "knd"], "did you mean 'kind'")
+    fails(capsys, ["train", "--data", str(csv), "--test-fraction", "0.999"], "no row is left")
+
+
+def test_folder_that_can_not_be_written(capsys, tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    fails(capsys, ["info", "--json", str(tmp_path / "i.json")], "can't write there: Permission")
+
+
+@pytest.mark.parametrize("backend", ["cython", "reference"])
+def test_a_loss_that_is_not_finite_is_one_line_with_a_hint(capsys, tmp_path, backend):
+    path = tmp_path / "r.csv"
+    path.write_text("".join(f"{i},{i * 1e6}.5\n" for i in range(20)).replace(".0.5", ".5"))
+    args = ["train", "--data", str(path), "--optimizer", "sgd", "--learning-rate", "100"]
+    more = ["--activation", "relu", "--epochs", "50", "--backend", backend]
+    more += ["--json", str(tmp_path / "t.json")]
+    out = fails(capsys, [*args, *more], "isn't finite", "a smaller learning rate")
+    assert "regression" in out
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_environment_with_an_unknown_backend():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastnn", "info"], capture_output=True, text=True, check=False,
+        env={**os.environ, "FASTNN_BACKEND": "numbar"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "did you mean 'numba'" in done.stderr
+
+
+def test_interrupt(capsys, monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "run", interrupt)
+    fails(capsys, ["compare"], "interrupted", code=130)
+
+
+def test_settings_are_as_before_afterwards(capsys):
+    before = fastnn.get_num_threads(), fastnn.current_backend()
+    assert main(["info", "--threads", "1", "--backend", "reference"]) == 0
+    assert "threads          1" in capsys.readouterr().out
+    assert (fastnn.get_num_threads(), fastnn.current_backend()) == before
