@@ -1,0 +1,93 @@
+"""Cases of the dense ops. N batch, K inputs, O outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from cases import Data
+
+from fastnn.ops import FUSED_ACTIVATIONS
+
+Cases = Iterator[tuple[str, tuple[Any, ...]]]
+
+TINY = [(1, 1, 1), (2, 3, 1), (1, 5, 4), (3, 1, 2), (4, 7, 5), (0, 3, 2)]
+
+#: (N, K, O). The widest tile is 64 columns, tiles have 4 … 12 rows, blocks 192 rows and 512
+#: columns, slices of the sum 80 … 256. From about a million multiply-adds on (N·K·O) the Cython
+#: kernels use threads, and Numba's a little earlier.
+FULL = [
+    (1, 1, 1),
+    (0, 5, 3),
+    (1, 17, 1),
+    (1, 64, 10),
+    (3, 2, 1),
+    (5, 63, 63),
+    (6, 64, 64),
+    (7, 65, 65),
+    (11, 79, 15),
+    (12, 80, 16),
+    (13, 81, 17),
+    (31, 101, 37),
+    (12, 257, 129),  # more than one slice of the sum
+    (2, 3, 1031),  # more than two blocks of columns
+    (193, 83, 131),  # more than one block of rows
+    (385, 41, 515),  # blocks both ways, parallel
+    (128, 300, 200),  # one block of rows, cut into columns for the threads
+    (10, 4099, 5),  # few rows and a long sum: in parts
+    (64, 5003, 33),  # the same, parallel
+    (130, 6007, 3),  # a long sum and next to no columns, parallel
+    (67, 5, 3011),  # many columns, parallel
+]
+
+#: (N, K, O, start, rows): panels of the weight gradient.
+TINY_PANELS = [(n, k, o, 0, k) for n, k, o in TINY] + [(4, 7, 5, 3, 2), (2, 3, 2, 2, 1)]
+FULL_PANELS = [(n, k, o, 0, k) for n, k, o in FULL] + [
+    (10, 1001, 65, 1, 1),
+    (10, 1001, 65, 488, 513),
+    (13, 97, 17, 90, 7),
+    (128, 700, 129, 300, 256),  # parallel
+    (5003, 200, 3, 7, 150),  # a long sum over the batch, parallel
+]
+
+
+def _shapes(size: str) -> list[tuple[int, int, int]]:
+    return TINY if size == "tiny" else FULL
+
+
+def dense(data: Data, size: str) -> Cases:
+    for i, (n, k, o) in enumerate(_shapes(size)):
+        x, w, b = data.array(n, k), data.array(k, o), data.array(o)
+        # Sums that sigmoid and tanh don't send to 1 all of them; sixty-fourths stay exact.
+        small = w / np.asarray(64 if data.kind == "exact" else k**0.5, data.dtype)
+        # Every shape with a bias and without, every activation on some of the shapes.
+        for bias in (b, None):
+            for name, code in FUSED_ACTIVATIONS.items():
+                if size == "tiny" or (code + i) % 2 == (bias is None) or code == 0:
+                    text = f"(N={n}, K={k}, O={o}), {'no ' * (bias is None)}bias, {name}"
+                    yield text, (x, small if code > 1 else w, bias, code, data.output(n, o))
+
+
+def dense_dx(data: Data, size: str) -> Cases:
+    for n, k, o in _shapes(size):
+        yield f"(N={n}, K={k}, O={o})", (data.array(n, o), data.array(k, o), data.output(n, k))
+    if size == "full":  # the long sum is over the outputs here
+        for n, k, o in [(9, 3, 4999), (130, 3, 6007)]:
+            yield f"(N={n}, K={k}, O={o})", (data.array(n, o), data.array(k, o), data.output(n, k))
+
+
+def dense_dw(data: Data, size: str) -> Cases:
+    for n, k, o, start, rows in TINY_PANELS if size == "tiny" else FULL_PANELS:
+        yield (
+            f"(N={n}, K={k}, O={o}), rows {start} … {start + rows - 1}",
+            (data.array(n, k), data.array(n, o), start, data.output(rows, o)),
+        )
+
+
+def dense_db(data: Data, size: str) -> Cases:
+    shapes = list(dict.fromkeys((n, o) for n, _, o in _shapes(size)))
+    if size == "full":
+        shapes += [(3, 200_003)]  # parallel on Numba
+    for n, o in shapes:
+        yield f"(N={n}, O={o})", (data.array(n, o), data.output(o))

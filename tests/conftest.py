@@ -1,0 +1,38 @@
+"""Shared by all tests: state of the process restored after each, backends and small data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+
+sys.path.insert(0, str(Path(__file__).parent))  # for naive.py and cases/
+
+BACKENDS = ("reference", "numba", "cython")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """No test leaves another number of threads, backend or instruction set behind."""
+    threads, selection = fastnn.get_num_threads(), fastnn.backends.selection()
+    yield
+    fastnn.set_num_threads(threads)
+    assert fastnn.backends.selection() == selection, "a test left a backend selected"
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test runs on each backend; one that is missing fails."""
+    with fastnn.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers at every run."""
+    return np.random.default_rng(20)

@@ -1,0 +1,176 @@
+"""The oracle: every op of the table as the definition reads, in Python loops and float64.
+
+Each function takes the arguments of the op, converts arrays to nested lists of Python floats,
+and writes its outputs back. Nothing here uses NumPy's arithmetic, so that it shares no mistake
+with the reference.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def _act(code, z):
+    return [lambda z: z, _relu, _sigmoid, math.tanh][code](z)
+
+
+def _relu(z):
+    return z if z > 0 else 0.0
+
+
+def _sigmoid(z):
+    return 1 / (1 + math.exp(-z)) if z > -700 else math.exp(z)
+
+
+def dense(x, w, b, activation, y):
+    a, c = x.tolist(), w.tolist()
+    for n in range(len(a)):
+        for o in range(w.shape[1]):
+            total = 0.0 if b is None else float(b[o])
+            for k in range(len(c)):
+                total += a[n][k] * c[k][o]
+            y[n, o] = _act(activation, total)
+
+
+def dense_dx(dz, w, dx):
+    a, c = dz.tolist(), w.tolist()
+    for n in range(len(a)):
+        for k in range(len(c)):
+            dx[n, k] = sum(a[n][o] * c[k][o] for o in range(w.shape[1]))
+
+
+def dense_dw(x, dz, start, dw):
+    a, c = x.tolist(), dz.tolist()
+    for k in range(dw.shape[0]):
+        for o in range(dw.shape[1]):
+            dw[k, o] = sum(a[n][start + k] * c[n][o] for n in range(len(a)))
+
+
+def dense_db(dz, db):
+    rows = dz.tolist()
+    for o in range(len(db)):
+        db[o] = sum(row[o] for row in rows)
+
+
+def relu(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = _relu(z)
+
+
+def relu_backward(dy, y, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = g if out > 0 else 0.0
+
+
+def sigmoid(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = _sigmoid(z)
+
+
+def sigmoid_backward(dy, y, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = g * out * (1 - out)
+
+
+def tanh(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = math.tanh(z)
+
+
+def tanh_backward(dy, y, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = g * (1 - out * out)
+
+
+def _shifted(row):
+    """The row less its maximum, and the logarithm of the sum of its exponentials."""
+    top = max(row)
+    row = [z - top for z in row]
+    return row, math.log(math.fsum(math.exp(z) for z in row))
+
+
+def softmax_cross_entropy(x, labels, weight, dx):
+    rows, n = x.tolist(), len(x)
+    losses = []
+    for i, row in enumerate(rows):
+        row, log_sum = _shifted(row)
+        losses.append(log_sum - row[labels[i]])
+        for j, z in enumerate(row):
+            dx[i, j] = weight * (math.exp(z - log_sum) - (j == labels[i])) / n
+    return weight * math.fsum(losses) / n
+
+
+def softmax_cross_entropy_targets(x, targets, weight, dx):
+    rows, n = x.tolist(), len(x)
+    losses = []
+    for i, (row, t) in enumerate(zip(rows, targets.tolist(), strict=True)):
+        (row, log_sum), mass = _shifted(row), math.fsum(t)
+        for j, z in enumerate(row):
+            losses.append(t[j] * (log_sum - z))
+            dx[i, j] = weight * (math.exp(z - log_sum) * mass - t[j]) / n
+    return weight * math.fsum(losses) / n
+
+
+def sigmoid_cross_entropy(x, targets, weight, dx):
+    n = len(x)
+    losses = []
+    for i, (z, t) in enumerate(zip(x.tolist(), targets.tolist(), strict=True)):
+        losses.append(max(z, 0.0) - z * t + math.log1p(math.exp(-abs(z))))
+        dx[i] = weight * (_sigmoid(z) - t) / n
+    return weight * math.fsum(losses) / n
+
+
+def mse(x, targets, weight, dx):
+    n = len(x)
+    losses = []
+    for i, (z, t) in enumerate(zip(x.tolist(), targets.tolist(), strict=True)):
+        losses.append((z - t) ** 2)
+        dx[i] = 2 * weight * (z - t) / n
+    return weight * math.fsum(losses) / n
+
+
+def sgd_update(param, grad, learning_rate):
+    for i, g in enumerate(grad.tolist()):
+        param[i] = float(param[i]) - learning_rate * g
+
+
+def momentum_update(param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity):
+    for i, g in enumerate(grad.tolist()):
+        pull = learning_rate * g if rate_in_velocity else g
+        v = momentum * float(velocity[i]) + pull
+        delta = momentum * v + pull if nesterov else v
+        velocity[i] = v
+        param[i] = float(param[i]) - (delta if rate_in_velocity else learning_rate * delta)
+
+
+def adagrad_update(param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root):
+    for i, g in enumerate(grad.tolist()):
+        a = float(accumulator[i]) + g * g
+        accumulator[i] = a
+        param[i] = float(param[i]) - learning_rate * g / _root(a, epsilon, epsilon_inside_root)
+
+
+def rmsprop_update(param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root):
+    for i, g in enumerate(grad.tolist()):
+        s = rho * float(mean_square[i]) + (1 - rho) * g * g
+        mean_square[i] = s
+        param[i] = float(param[i]) - learning_rate * g / _root(s, epsilon, epsilon_inside_root)
+
+
+def adam_update(
+    param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon, epsilon_inside_root,
+    bias_correction,
+):  # fmt: skip
+    for i, g in enumerate(grad.tolist()):
+        first = beta_1 * float(m[i]) + (1 - beta_1) * g
+        second = beta_2 * float(v[i]) + (1 - beta_2) * g * g
+        m[i], v[i] = first, second
+        if bias_correction:
+            first /= 1 - beta_1**step
+            second /= 1 - beta_2**step
+        delta = first / _root(second, epsilon, epsilon_inside_root)
+        param[i] = float(param[i]) - learning_rate * delta
+
+
+def _root(square, epsilon, inside):
+    return math.sqrt(square + epsilon) if inside else math.sqrt(square) + epsilon

@@ -1,0 +1,301 @@
+"""Every op of the table, on every backend and instruction set, against the oracle and the
+reference: three levels of truth, naive loops → reference → fast.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import naive
+import numpy as np
+import pytest
+from cases import KINDS, SIZES, Case, cases
+from cases.activation import relu_of_nan
+
+import fastnn
+from fastnn.backends import BACKENDS, load
+from fastnn.ops import FUSED_ACTIVATIONS, OPS
+
+DTYPES = ("float32", "float64")
+FAST = [("cython", isa) for isa in fastnn.available_isas()] + [("numba", "")]
+
+#: Ops whose operations have one order, so that real data give the same bits as the reference.
+BITWISE = [op for op in OPS if op.endswith(("_update", "_backward"))]
+
+every_op = pytest.mark.parametrize("op", OPS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_fast = pytest.mark.parametrize(
+    ("backend", "isa"), FAST, ids=["-".join(filter(None, pair)) for pair in FAST]
+)
+
+
+def same_bits(got: dict[str, np.ndarray], want: dict[str, np.ndarray], text: str) -> None:
+    for name, expected in want.items():
+        found = got[name]
+        assert found.dtype == expected.dtype
+        if found.tobytes() != expected.tobytes():
+            where = np.argwhere(found.view(np.uint8) != expected.view(np.uint8))
+            at = np.flatnonzero(found.ravel() != expected.ravel())
+            raise AssertionError(
+                f"{text}: {name} differs in {len(where)} bytes, {len(at)} elements of "
+                f"{found.size}, first at {at[:5]}: {found.ravel()[at[:5]]} against "
+                f"{expected.ravel()[at[:5]]}"
+            )
+
+
+def worth_testing(case: Case, outputs: dict[str, np.ndarray]) -> None:
+    """A case must be able to fail: data that vary, outputs all written and mostly not zero."""
+    for name, value in case.arguments.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 8:
+            finite = value[np.isfinite(value)]
+            assert not finite.size or np.ptp(finite) > 0, f"{case.text}: {name} is constant"
+    empty = any(getattr(value, "size", 1) == 0 for value in case.arguments.values())
+    for name, output in outputs.items():
+        assert not np.isnan(output).any(), f"{case.text}: {name} has NaN"
+        if output.size > 8 and not empty:
+            assert np.count_nonzero(output) > output.size // 4, f"{case.text}: {name} is mostly 0"
+
+
+_wide: dict[str, dict[str, np.ndarray]] = {}
+
+
+def wide(case: Case) -> dict[str, np.ndarray]:
+    """The reference in the next wider type; found once per case."""
+    if case.text not in _wide:
+        _wide[case.text] = _widened(case)
+    return _wide[case.text]
+
+
+def _widened(case: Case) -> dict[str, np.ndarray]:
+    arguments = {
+        name: a.astype(np.float64 if a.dtype == np.float32 else np.longdouble)
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f"
+        else a
+        for name, a in case.arguments.items()
+    }
+    return Case(case.text, arguments, case.op).outputs(
+        getattr(load("reference", "", "float64"), case.op.name)
+    )
+
+
+def within_ulps(case: Case, got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
+    """Errors of at most ``op.ulps`` units in the last place.
+
+    Of the element itself. A loss's gradient is a difference of numbers up to weight / N, and its
+    value one of logits: the units are those of these. The sum over the batch, kept in double,
+    may add one rounding per term. exp gives 0 where the result isn't a normal number.
+    """
+    dtype = next(a.dtype for a in case.arguments.values() if getattr(a, "ndim", 0) > 0)
+    info = np.finfo(dtype)
+    eps, tiny = float(info.eps), float(info.tiny)
+    for name, expected in want.items():
+        size = np.abs(expected)
+        bound = case.op.ulps * eps * size
+        if case.op.family == "loss":
+            x, weight = case.arguments["x"], case.arguments["weight"]
+            if name == "result":
+                bound = bound + weight * case.op.ulps * eps * max(1.0, float(np.abs(x).max()))
+                bound += x.size * 2.3e-16 * size
+            else:
+                bound = bound + case.op.ulps * eps * weight / len(x)
+        error = np.abs(got[name] - expected)
+        worst = float(np.max(error - bound, initial=0.0))
+        assert worst <= tiny, (
+            f"{case.text}: {name} is off by {float(error.max()):.3g}, {worst:.3g} more than "
+            f"{case.op.ulps} ulps"
+        )
+
+
+def test_all_backends_are_here():
+    """In this suite a backend that can't be loaded is a failure, not a skip."""
+    assert fastnn.available_backends() == dict.fromkeys(BACKENDS, "")
+    assert len(fastnn.available_isas()) >= 1
+
+
+@every_op
+def test_the_op_has_cases(op):
+    for kind in KINDS:
+        for size in SIZES:
+            found = cases(op, kind, "float32", size)
+            assert len(found) >= 2
+            assert len({case.text for case in found}) == len(found), "two cases of one name"
+
+
+@every_fast
+@every_op
+def test_signature(op, backend, isa):
+    for dtype in DTYPES:
+        want = inspect.signature(getattr(load("reference", "", dtype), op))
+        got = inspect.signature(getattr(load(backend, isa, dtype), op))
+        assert list(got.parameters) == list(want.parameters)
+
+
+@every_dtype
+@every_op
+def test_reference_against_naive_loops(op, dtype):
+    function, row = getattr(load("reference", "", dtype), op), OPS[op]
+    for kind in KINDS:
+        for case in cases(op, kind, dtype, "tiny"):
+            got = case.outputs(function)
+            arguments = {
+                n: a.astype(np.float64) if getattr(a, "dtype", None) == np.float32 else a
+                for n, a in case.arguments.items()
+            }
+            want = Case(case.text, arguments, row).outputs(getattr(naive, op))
+            exact = row.exact and kind == "exact" and case.arguments.get("activation", 0) < 2
+            if exact and row.family in ("dense", "activation"):
+                for name, expected in want.items():
+                    rounded = expected.astype(got[name].dtype)
+                    np.testing.assert_array_equal(got[name], rounded, err_msg=case.text)
+            eps = float(np.finfo(dtype).eps)
+            for name, expected in want.items():
+                # Sums have up to 17 terms of size up to 16; updates may cancel.
+                np.testing.assert_allclose(
+                    got[name], expected, rtol=32 * eps, atol=64 * eps, err_msg=f"{case.text} {name}"
+                )
+            worth_testing(case, got)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@every_dtype
+@every_fast
+@pytest.mark.parametrize("op", [name for name, row in OPS.items() if row.exact])
+def test_same_bits_as_the_reference(op, backend, isa, dtype, threads):
+    """Exact ops on data whose sums are exact: whatever the order, the same bits."""
+    fastnn.set_num_threads(threads)
+    fast = getattr(load(backend, isa, dtype), op)
+    reference = getattr(load("reference", "", dtype), op)
+    count = 0
+    for case in cases(op, "exact", dtype, "full"):
+        if case.arguments.get("activation", 0) > FUSED_ACTIVATIONS["relu"]:
+            continue  # these call exp
+        want = case.outputs(reference)
+        worth_testing(case, want)
+        same_bits(case.outputs(fast), want, case.text)
+        count += 1
+    assert count >= 8
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@every_dtype
+@every_fast
+@pytest.mark.parametrize("op", BITWISE)
+def test_same_bits_on_real_data(op, backend, isa, dtype, threads):
+    """Updates and gradients of activations have one order of operations."""
+    fastnn.set_num_threads(threads)
+    fast = getattr(load(backend, isa, dtype), op)
+    reference = getattr(load("reference", "", dtype), op)
+    for case in cases(op, "real", dtype, "full"):
+        want = case.outputs(reference)
+        worth_testing(case, want)
+        same_bits(case.outputs(fast), want, case.text)
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
+)
+@pytest.mark.parametrize("op", [name for name, row in OPS.items() if row.ulps])
+def test_within_ulps(op, backend, isa, dtype):
+    """Ops that call exp or log, against the next wider type."""
+    function = getattr(load(backend, isa, dtype), op)
+    count = 0
+    for kind in KINDS:
+        for case in cases(op, kind, dtype, "full"):
+            if op == "dense" and (
+                kind == "real" or case.arguments["activation"] <= FUSED_ACTIVATIONS["relu"]
+            ):
+                continue  # sums are exact on exact data only
+            got = case.outputs(function)
+            worth_testing(case, got)
+            within_ulps(case, got, wide(case))
+            count += 1
+    assert count >= 8
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
+)
+@pytest.mark.parametrize("op", ["dense", "dense_dx", "dense_dw", "dense_db"])
+def test_real_sums(op, backend, isa, dtype):
+    """A sum of k products, in any order, errs by at most k · eps · Σ |products|."""
+    function = getattr(load(backend, isa, dtype), op)
+    eps = float(np.finfo(dtype).eps)
+    for case in cases(op, "real", dtype, "full"):
+        a = case.arguments
+        if op == "dense" and a["activation"]:
+            continue
+        (name,) = case.op.writes
+        got, want = case.outputs(function)[name], wide(case)[name]
+        if not got.size:
+            continue
+        positive = {n: np.abs(v) if isinstance(v, np.ndarray) else v for n, v in a.items()}
+        sizes = Case(f"{case.text}, absolute", positive, case.op)
+        length = len(a["w"]) if op == "dense" else len(a.get("x", a["dz"]))
+        length = a["dz"].shape[1] if op == "dense_dx" else length
+        bound = (length + 2) * eps * wide(sizes)[name]
+        assert np.all(np.abs(got - want) <= bound), case.text
+        if length > 60 and dtype == "float32":
+            # The bound means something: a hundredth of the results' size.
+            assert np.median(bound) < 0.05 * np.median(np.abs(want)) or length > 1000
+
+
+@every_dtype
+@every_fast
+@every_op
+def test_same_bits_for_one_and_two_threads(op, backend, isa, dtype):
+    """On real data, where another order of summation would show."""
+    function = getattr(load(backend, isa, dtype), op)
+    for case in cases(op, "real", dtype, "full"):
+        fastnn.set_num_threads(1)
+        one = case.outputs(function)
+        fastnn.set_num_threads(2)
+        same_bits(case.outputs(function), one, case.text)
+
+
+@pytest.mark.parametrize(
+    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
+)
+@every_op
+def test_only_what_the_table_says_is_written(op, backend, isa):
+    """Inputs may be read-only and stay as they are; every output changes."""
+    row = OPS[op]
+    for dtype in DTYPES:
+        function = getattr(load(backend, isa, dtype), op)
+        for case in cases(op, "real", dtype, "tiny"):
+            arrays = {n: a.copy() for n, a in case.arguments.items() if isinstance(a, np.ndarray)}
+            arguments = case.arguments | arrays
+            for name, array in arrays.items():
+                array.flags.writeable = name in row.writes
+            function(*arguments.values())
+            for name, array in arrays.items():
+                same = array.tobytes() == case.arguments[name].tobytes()
+                assert same == (name not in row.writes or not array.size), f"{case.text}: {name}"
+
+
+@pytest.mark.parametrize(("backend", "isa"), FAST, ids=lambda value: value or "any")
+@every_dtype
+def test_nan_and_infinity_pass(backend, isa, dtype):
+    """A NaN must reach the loss, and no activation may hide one."""
+    kernels = load(backend, isa, dtype)
+    x = relu_of_nan(dtype)
+    for name, limits in {"relu": (0, np.inf), "sigmoid": (0, 1), "tanh": (-1, 1)}.items():
+        y = np.empty_like(x)
+        getattr(kernels, name)(x, y)
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(x), err_msg=name)
+        assert tuple(y[[2, 1]]) == limits
+    for position in (0, 3, 6):
+        logits = np.linspace(-1, 1, 21).astype(dtype).reshape(3, 7)
+        logits[1, position] = np.nan
+        target = np.full((3, 7), 1 / 7, dtype)
+        out = np.empty_like(logits)
+        assert np.isnan(kernels.softmax_cross_entropy(logits, np.array([0, 1, 2]), 1.0, out))
+        assert np.isnan(kernels.softmax_cross_entropy_targets(logits, target, 1.0, out))
+        flat, t, d = logits.ravel(), target.ravel(), out.ravel()
+        assert np.isnan(kernels.sigmoid_cross_entropy(flat, t, 1.0, d))
+        assert np.isnan(kernels.mse(flat, t, 1.0, d))
+    y = np.empty((1, 20), dtype)
+    w = np.ones((3, 20), dtype)
+    kernels.dense(np.array([[np.nan, 1, 2]], dtype), w, None, FUSED_ACTIVATIONS["relu"], y)
+    assert np.isnan(y).all()
