@@ -36,9 +36,11 @@ cdef inline void forward_chunk(Rule rule, const floating *x, floating *y,
 cdef inline void backward_chunk(Rule rule, const floating *dy, const floating *y, floating *dx,
                                 Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef floating gradient
     if rule == RELU:
         for i in range(n):
-            dx[i] = dy[i] * <floating> (y[i] > 0)
+            gradient = dy[i]  # read before the choice, so that the compiler sees no branch
+            dx[i] = gradient if y[i] > 0 else <floating> 0
     elif rule == SIGMOID:
         for i in range(n):
             dx[i] = dy[i] * (y[i] * (<floating> 1 - y[i]))

@@ -53,11 +53,12 @@ def _relu_parallel(x, y, chunk):
 
 @kernel
 def _relu_backward(dy, y, dx, start, stop):
-    """dx = dy where y > 0, else 0: as a product, so that LLVM sees no branch."""
+    """dx = dy where y > 0, else 0."""
     dy, y, dx = dy[start:stop], y[start:stop], dx[start:stop]
-    zero, one = dx.dtype.type(0), dx.dtype.type(1)
+    zero = dx.dtype.type(0)
     for i in range(dx.size):
-        dx[i] = dy[i] * (one if y[i] > zero else zero)
+        gradient = dy[i]  # read before the choice, so that LLVM sees no branch
+        dx[i] = gradient if y[i] > zero else zero
 
 
 @parallel_kernel

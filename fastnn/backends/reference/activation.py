@@ -10,7 +10,7 @@ def relu(x, y):
 
 def relu_backward(dy, y, dx):
     """dx = dy where y > 0, else 0."""
-    np.multiply(dy, y > 0, out=dx)
+    dx[...] = np.where(y > 0, dy, 0)
 
 
 def sigmoid(x, y):
