@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"<!-- (.+?) -->\n```(?:python|cython)\n(.*?)```\n", re.DOTALL)
+BLOCK = re.compile(r"<!-- ([^\n]+) -->\n```(?:python|cython)\n(.*?)```\n", re.DOTALL)
 
 
 def blocks(mark: str) -> list[str]:
