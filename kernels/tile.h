@@ -43,6 +43,7 @@
   #define VECS 2
 #else
   #define SCALAR_TILE
+  #define VECTOR_BYTES 8
   #define ACCUMULATORS 8
   #define VECS 2
 #endif
@@ -58,22 +59,32 @@
   #define ALIGNED(bytes) __declspec(align(bytes))
   #define UNROLL
   #define RESTRICT __restrict
+  #define THREAD_LOCAL __declspec(thread)
+  #define PREFETCH(address)
 #else
   #define ALWAYS_INLINE static inline __attribute__((always_inline))
   #define ALIGNED(bytes) __attribute__((aligned(bytes)))
   #define UNROLL _Pragma("GCC unroll 16")
   #define RESTRICT restrict
+  #define THREAD_LOCAL __thread
+  #define PREFETCH(address) __builtin_prefetch(address)
 #endif
 
-/* A strip of B (KC rows of one tile's width) fills 20 KB, so that it stays in a
-   32 KB L1 cache while the tiles of MC rows pass over it; the MC x KC panel of
-   A stays in L2. */
-#ifdef SCALAR_TILE
-  #define KC 256
-#else
-  #define KC ((20 << 10) / (VECS * VECTOR_BYTES) < 256 ? (20 << 10) / (VECS * VECTOR_BYTES) : 256)
-#endif
-#define MC 192
+/* The blocks, chosen for a core with 1 MB of L2 cache. A strip of B is KC rows of
+   one tile's width, at most 96 KB; the panel of A is MC rows of KC elements, at
+   most 576 KB. Both stay in L2, from where a tile reads B fast enough: a step over
+   k loads 256 bytes and computes for 12 cycles. A long strip pays more than one
+   that fits in L1, because C is read and written once every KC steps, and the last,
+   mispredicted, turn of the loop comes once every KC steps. */
+#define KC ((ptrdiff_t)(1536 / sizeof(T)))
+#define MC 384
+
+/* Room for the packed panel and strip. Per thread and not on the stack, which may
+   be as small as 128 KB in a thread that is not the main one. */
+static THREAD_LOCAL struct {
+    ALIGNED(64) char panel[MC * 1536];
+    ALIGNED(64) char strip[1536 * VECS * VECTOR_BYTES / 4];
+} scratch;
 
 /* The tile shapes, X(vecs, rows): as many rows as the accumulators hold, 12 at most.
    FIRST_TILE(vecs): where the shapes of that width begin in the list. */
@@ -102,6 +113,8 @@ static inline ptrdiff_t even_piece(ptrdiff_t size, ptrdiff_t limit)
     ptrdiff_t pieces = (size + limit - 1) / limit;
     return pieces ? (size + pieces - 1) / pieces : 0;
 }
+
+#define CACHE_LINE 64
 
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)

@@ -71,13 +71,19 @@ static const NAME(tile_function) NAME(tiles)[] = { TILE_SHAPES(ENTRY) };
 #undef TILE
 #undef ENTRY
 
-/* to[i, 0:width] = from[i, 0:cols], padded with zeros. */
+/* to[i, 0:width] = from[i, 0:cols], padded with zeros. Rows are short and far
+   apart, which the hardware does not foresee: ask for what comes 4 KB later. From
+   beyond the last level of cache this copies three times as fast. */
 static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
                        const T *RESTRICT from, ptrdiff_t from_row, T *RESTRICT to)
 {
+    const ptrdiff_t ahead = from_row * (1 + 4096 / ((cols + 1) * (ptrdiff_t)sizeof(T)));
     for (ptrdiff_t i = 0; i < rows; i++, from += from_row, to += width) {
         ptrdiff_t j = 0;
-        for (; j + W <= cols; j += W) *(VECTOR *)(to + j) = *(const VECTOR *)(from + j);
+        for (; j + W <= cols; j += W) {
+            PREFETCH(from + ahead + j);
+            *(VECTOR *)(to + j) = *(const VECTOR *)(from + j);
+        }
         for (; j < cols; j++) to[j] = from[j];
         for (; j < width; j++) to[j] = 0;
     }
@@ -136,32 +142,31 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
    Loops, outermost first: slices of k (KC), strips of columns (one tile wide),
    tiles of rows. Packing copies only where it pays: a strip of B when enough
    tiles reuse it, or when it is transposed or narrower than a vector; the panel
-   of A when several strips reuse it, because its rows lie a power of two apart
-   often enough to fight for the same cache lines. */
+   of A when several strips reuse it. The panel holds rows of A, whichever way A
+   was stored: then a line of cache that a tile fetches serves 16 of its steps. */
 static void NAME(matmul)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, T *c, ptrdiff_t c_row)
 {
-    ALIGNED(64) T panel[MC * KC];
-    ALIGNED(64) T strip[KC * VECS * W];
+    T *const panel = (T *)scratch.panel, *const strip = (T *)scratch.strip;
     ALIGNED(64) T edge[MAX_ROWS * VECS * W];
     ALIGNED(64) T start[VECS * W];
     const ptrdiff_t n_vecs = even_piece((n + W - 1) / W, VECS);
     const ptrdiff_t rows_limit = min_size(ACCUMULATORS / n_vecs, MAX_ROWS);
     const ptrdiff_t n_rows = even_piece(m, rows_limit);
     const int pack_a = m > rows_limit && n > 2 * VECS * W;
-    const ptrdiff_t k_piece = even_piece(k, KC);
+    const int pack_b = m > 3 * rows_limit;
+    /* B read in place, once, from memory: short slices walk it nearly in order. */
+    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 4) : 1;   /* k == 0: only the bias */
 
     for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece) {
         const ptrdiff_t kc = min_size(k_piece, k - p);
         const T *a_p = a + p * a_col;
         ptrdiff_t ap_row = a_row, ap_col = a_col;
-        if (pack_a && a_col == 1) {
-            NAME(pack)(m, kc, kc, a_p, a_row, panel);
-            a_p = panel, ap_row = kc;
-        } else if (pack_a) {
-            NAME(pack)(kc, m, m, a_p, a_col, panel);
-            a_p = panel, ap_col = m;
+        if (pack_a) {
+            if (a_col == 1) NAME(pack)(m, kc, kc, a_p, a_row, panel);
+            else NAME(pack_transposed)(kc, m, kc, a_p, a_col, panel);
+            a_p = panel, ap_row = kc, ap_col = 1;
         }
         for (ptrdiff_t j = 0; j < n; j += n_vecs * W) {
             const ptrdiff_t cols = min_size(n_vecs * W, n - j);
@@ -172,7 +177,7 @@ static void NAME(matmul)(
             if (b_transposed) {
                 NAME(pack_transposed)(cols, kc, width, b_pj, b_row, strip);
                 b_pj = strip, bp_row = width;
-            } else if (cols < width || m > 3 * rows_limit) {
+            } else if (cols < width || pack_b) {
                 NAME(pack)(kc, cols, width, b_pj, b_row, strip);
                 b_pj = strip, bp_row = width;
             }
@@ -183,6 +188,8 @@ static void NAME(matmul)(
                 const ptrdiff_t rows = min_size(n_rows, m - i);
                 const NAME(tile_function) tile = NAME(tiles)[FIRST_TILE(vecs) + rows - 1];
                 T *c_ij = c + i * c_row + j;
+                for (ptrdiff_t r = i + n_rows; r < min_size(i + 2 * n_rows, m); r++)   /* the next tile's C */
+                    for (ptrdiff_t l = j; l < j + cols; l += CACHE_LINE / (ptrdiff_t)sizeof(T)) PREFETCH(c + r * c_row + l);
                 if (cols == width) {
                     tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, c_ij, c_row);
                 } else {
