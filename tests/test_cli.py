@@ -12,7 +12,7 @@ import pytest
 
 import fastnn
 from fastnn.cli import compare, main
-from fastnn.experiments.compare import Result, conclusion
+from fastnn.experiments.compare import Result, conclusion, disturbed
 from fastnn.ops import OPS
 
 SHORT = ["compare", "--epochs", "2", "--steps", "2"]
@@ -137,8 +137,8 @@ def test_conclusion_tells_the_figures():
     def row(optimizer, backend, ratio, size, accuracy):
         return Result(
             network="n", backend=backend, optimizer=optimizer, learning_rate=0.1,
-            test_accuracy=accuracy, train_loss=0.25, steps=1, ms_per_step=ratio, time_ratio=ratio,
-            bytes_per_parameter=size, parameters=7, nbytes={},
+            test_accuracy=accuracy, train_loss=0.25, steps=1, ms_per_step=ratio, fastest_ms=1.0,
+            time_ratio=ratio, bytes_per_parameter=size, parameters=7, nbytes={},
         )  # fmt: skip
 
     rows = [
@@ -149,6 +149,7 @@ def test_conclusion_tells_the_figures():
     assert "on n 1.25 times (numba) and 3.50 times (reference)" in time
     assert "12 bytes instead of 4 (numba) and 16 bytes instead of 8 (reference)" in memory
     assert "75.0% and 50.0%" in gain
+    assert disturbed(rows) == rows[3:]
 
 
 # --- train ---

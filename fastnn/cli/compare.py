@@ -14,14 +14,14 @@ import numpy as np
 import fastnn
 from fastnn.cli.options import CommandParser, count, table, write_json
 from fastnn.config import config
-from fastnn.experiments.compare import Result, compare, conclusion
+from fastnn.experiments.compare import Result, compare, conclusion, disturbed
 
 
 def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn compare``."""
     add = parser.add_argument
     add("--epochs", type=count(1), default=60, metavar="N", help="epochs of the digits network")
-    add("--steps", type=count(1), default=30, metavar="N", help="steps of the Office-31-sized one")
+    add("--steps", type=count(1), default=20, metavar="N", help="steps of the Office-31-sized one")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -107,6 +107,12 @@ def _notes(rows: list[Result], epochs: int, steps: int) -> list[str]:
             "reference: gradients are stored, as in the textbook. Its matrix products are NumPy's, "
             "which",
             "  chooses its own number of threads.",
+        ]
+    if bad := disturbed(rows):
+        names = (f"{row.network} {row.backend} {row.optimizer}" for row in bad)
+        lines += [
+            "The machine was busy: the median step took more than 2.5 times the fastest one in",
+            f"  {', '.join(names)}. Run again when nothing else runs.",
         ]
     return lines
 
