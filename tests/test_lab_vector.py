@@ -23,19 +23,16 @@ def test_five_updates_one_after_another(backend):
     m = [rng.randn(2, 3), rng.randn(2)]
     v = [np.abs(rng.randn(2, 3)), np.abs(rng.randn(2))]  # three optimizers share it
     grads = [rng.randn(2, 3), rng.randn(2)]
-    # The lab counts iterations from 0 and the step from 1; its iteration is number 3.
+    step = 3  # counted from 1
     updates = {
         "SGD": lambda i, p, g: F.sgd_update(p, g, 10),
         "Momentum": lambda i, p, g: F.momentum_update(p, g, velocity[i], 10, 0.9),
         "Adagrad": lambda i, p, g: F.adagrad_update(p, g, v[i], 10, 1e-8),
         "RMSProp": lambda i, p, g: F.rmsprop_update(p, g, v[i], 10, 0.9, 1e-8),
-        "Adam": lambda i, p, g: F.adam_update(p, g, m[i], v[i], STEP, 10, 0.9, 0.99, 1e-8),
+        "Adam": lambda i, p, g: F.adam_update(p, g, m[i], v[i], step, 10, 0.9, 0.99, 1e-8),
     }
     for name, update in updates.items():
         for i, (p, g) in enumerate(zip(weights, grads, strict=True)):
             update(i, p, g)
         got = (*weights[0][0], weights[1][0])
         np.testing.assert_allclose(got, WANTED[name], rtol=0, atol=1e-7, err_msg=name)
-
-
-STEP = 3
