@@ -157,7 +157,7 @@ static void NAME(matmul)(
     const int pack_a = m > rows_limit && n > 2 * VECS * W;
     const int pack_b = m > 3 * rows_limit;
     /* B read in place, once, from memory: short slices walk it nearly in order. */
-    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 4) : 1;   /* k == 0: only the bias */
+    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 5) : 1;   /* k == 0: only the bias */
 
     for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece) {
         const ptrdiff_t kc = min_size(k_piece, k - p);
