@@ -224,7 +224,7 @@ def benches(family: str) -> Any:
                 if key in seen:
                     continue
                 seen.add(key)
-            for dtype in DTYPES:
+            for dtype in sizes.get("dtypes", DTYPES):
                 for threads in thread_counts(_is_parallel(op, sizes)):
                     for backend in BACKENDS:
                         name = f"{op.name}-{shape}-{dtype}-{threads}t-{backend}"

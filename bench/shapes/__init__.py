@@ -1,6 +1,7 @@
 """Shapes to time, as data: name, the network they come from (``origin``), sizes.
 
-N batch (``n``), K inputs (``k``), O outputs (``o``), C classes (``c``).
+N batch (``n``), K inputs (``k``), O outputs (``o``), C classes (``c``). ``dtypes``: both unless
+given.
 """
 
 from __future__ import annotations
