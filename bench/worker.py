@@ -244,7 +244,8 @@ class ScikitLearn:
         network = networks.NETWORKS[case.network]
         x, y = networks.data(case.network)
         classifier = MLPClassifier(
-            hidden_layer_sizes=network["hidden"], solver=case.optimizer, alpha=0, batch_size=len(x), shuffle=False,
+            hidden_layer_sizes=network["hidden"], solver=case.optimizer, alpha=0,
+            batch_size=len(x), shuffle=False,
             activation={"sigmoid": "logistic", "relu": "relu"}[network["activation"]],
             learning_rate_init=RATE, momentum=0, nesterovs_momentum=False,
         )  # fmt: skip
