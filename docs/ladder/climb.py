@@ -1,13 +1,17 @@
 # ruff: noqa: E402
 """Time every step of the ladder, on one thread: ``python docs/ladder/climb.py [--size 512]``.
 
-Prints the rate of each step and its fraction of the best. Each step is checked against NumPy
-on integers, where all orders of summation give the same bits, before it is timed.
+Prints the rate of each step and its fraction of the top: of what the machine's multiply-add
+units can do, or, where no C compiler is at hand to measure that, of the best step. Each step is
+checked against NumPy on integers, where all orders of summation give the same bits, before it
+is timed.
 """
 
 import argparse
 import os
+import sys
 import time
+from pathlib import Path
 
 # Before NumPy is imported: the libraries read these once.
 for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -21,6 +25,9 @@ import rows
 import tile
 
 import fastnn
+
+sys.path.append(str(Path(__file__).parents[2]))  # for bench/, which isn't installed
+from bench.limits import Limits, NoCompiler
 
 
 def steps():
@@ -71,6 +78,11 @@ def main():
         with fastnn.use_backend(backend or "auto"):
             check(multiply, min(n, 96))
             rates[name] = 2 * n**3 / seconds(multiply, a, b, options.repeats) / 1e9
+    try:
+        limits = Limits(threads=1)
+        rates["the machine's limit"] = max(limits.peak(200_000) for _ in range(options.repeats))
+    except NoCompiler:
+        pass
     top = max(rates.values())
     print(f"({n}, {n}) times ({n}, {n}), float32, one thread, best of {options.repeats}")
     print(f"{'step':24} {'GFLOP/s':>9} {'of the top':>11}")
