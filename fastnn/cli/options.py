@@ -18,14 +18,21 @@ from fastnn.errors import unknown
 from fastnn.files import write_atomically
 
 
+class _Help(argparse.HelpFormatter):
+    """Adds the default, where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        none = action.default is None or action.default is False
+        shown = action.option_strings and not none and action.default != argparse.SUPPRESS
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
 class CommandParser(argparse.ArgumentParser):
     """Raises ``ValueError`` instead of printing usage, so that an error is one line."""
 
     def __init__(self, **kwargs: Any) -> None:
         # An abbreviation that works today would break with the next option.
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs
-        )
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
