@@ -7,6 +7,7 @@ Every ``kernels/<family>.pyx`` is compiled once per instruction set, into
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -19,12 +20,13 @@ FAMILIES = ("dense", "activation", "loss", "update")
 
 # No -ffast-math: it reassociates sums and changes the whole process's rounding of small
 # numbers. No contraction: elementwise kernels match the reference to the bit; the tile asks for
-# fused multiply-add itself. No errno, no traps: else sqrt and selections don't vectorise. No
-# versioned strides: GCC would keep two copies of the tile's loop and spill its registers.
-GNU_FLAGS = (
-    "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-psabi",
-    "-Wno-discarded-qualifiers",
-    "-fno-version-loops-for-strides",
+# fused multiply-add itself. No errno, no traps: else sqrt and selections don't vectorise.
+GNU_FLAGS = ("-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+# Used where the compiler knows them. The tile's inner loop needs both -f flags of GCC: with
+# versioned strides it would keep two copies of the loop and spill the sums, and with its usual
+# register allocation by regions it would move them about in every step.
+OPTIONAL_FLAGS = (
+    "-fno-version-loops-for-strides", "-fira-region=all", "-Wno-psabi", "-Wno-discarded-qualifiers",
 )  # fmt: skip
 ISA_FLAGS = {
     "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma",
@@ -48,7 +50,7 @@ class BuildKernels(build_ext):
 
     def build_extensions(self) -> None:
         msvc = self.compiler.compiler_type == "msvc"
-        common = ("/O2",) if msvc else GNU_FLAGS
+        common = ["/O2"] if msvc else [*GNU_FLAGS, *filter(self._accepts, OPTIONAL_FLAGS)]
         openmp_compile, openmp_link = self._openmp_flags(msvc)
         built = isas(msvc)
         text = ";".join(f"{isa}={' '.join(flags)}" for isa, flags in built.items())
@@ -64,33 +66,43 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
     def _openmp_flags(self, msvc: bool) -> tuple[list[str], list[str]]:
-        if os.environ.get("FASTNN_NO_OPENMP"):
-            return [], []
-        candidates = (
-            [(["/openmp"], [])]
-            if msvc
-            else [
-                (["-fopenmp"], ["-fopenmp"]),
-                (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang with libomp
-            ]
-        )
         source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "openmp.c")
-            path.write_text(source)
-            for compile_args, link_args in candidates:
-                try:
-                    objects = self.compiler.compile(
-                        [str(path)], output_dir=folder, extra_postargs=compile_args
-                    )
-                    self.compiler.link_executable(
-                        objects, "openmp", output_dir=folder, extra_postargs=link_args
-                    )
-                except Exception:  # each compiler class raises its own error
-                    continue
+        candidates = [
+            (["-fopenmp"], ["-fopenmp"]),
+            (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),  # Apple's clang with libomp
+        ]
+        if os.environ.get("FASTNN_NO_OPENMP"):
+            candidates = []
+        elif msvc:
+            candidates = [(["/openmp"], [])]
+        for compile_args, link_args in candidates:
+            if self._compiles(source, compile_args, link_args):
                 return compile_args, link_args
-        print("fastnn: this compiler has no OpenMP; the kernels will run on one thread")
+        print("fastnn: built without OpenMP; the kernels will run on one thread")
         return [], []
+
+    def _accepts(self, flag: str) -> bool:
+        # GCC is silent about an unknown -Wno-x: ask for -Wx.
+        return self._compiles(
+            "int main(void) { return 0; }\n", ["-Werror", flag.replace("-Wno-", "-W")]
+        )
+
+    def _compiles(
+        self, source: str, compile_args: list[str], link_args: Sequence[str] = ()
+    ) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "probe.c")
+            path.write_text(source)
+            try:
+                objects = self.compiler.compile(
+                    [str(path)], output_dir=folder, extra_postargs=compile_args
+                )
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=list(link_args)
+                )
+            except Exception:  # each compiler class raises its own error
+                return False
+        return True
 
 
 def extensions() -> list[Extension]:
