@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -23,6 +22,7 @@ import fastnn
 from bench import shapes
 from fastnn import backends
 from fastnn.backends import BACKENDS, DTYPES
+from fastnn.backends.threads import usable_cpus
 from fastnn.ops import FUSED_ACTIVATIONS, OPS, Op
 
 #: A second thread is timed from this much work on (flops or elements).
@@ -200,7 +200,7 @@ def check_equal(op: Op, kernel: Callable[..., Any], shape: str, dtype: str) -> N
 
 def thread_counts(parallel: bool) -> tuple[int, ...]:
     """1, and 2 where the work is large enough and there are two CPUs."""
-    return (1, 2) if parallel and len(os.sched_getaffinity(0)) > 1 else (1,)
+    return (1, 2) if parallel and usable_cpus() > 1 else (1,)
 
 
 def _is_parallel(op: Op, sizes: Sizes) -> bool:

@@ -1,7 +1,8 @@
 """``python -m bench.fastest FILE``: is Cython the fastest backend, and by how much?
 
 FILE is what ``pytest bench/ --benchmark-only --benchmark-json FILE`` wrote. Prints one Markdown
-row per group (op, shape, dtype, threads) with the median of each backend; then the groups above
+row per group (op, shape, dtype, threads) with the fastest round of each backend (other programs
+only ever add to a round); then the groups above
 10,000 elements in which another backend is faster. ``--slower`` prints only those.
 """
 
@@ -16,17 +17,17 @@ from fastnn.backends import BACKENDS
 
 #: Below this the cost of a call decides, not the kernel.
 ELEMENTS = 10_000
-#: Medians closer than this are equal: a shared machine repeats itself no better.
+#: Times closer than this are equal: a shared machine repeats itself no better.
 TOLERANCE = 1.05
 
 
 def groups(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By group: ``elements`` and the median seconds of each backend."""
+    """By group: ``elements`` and the least seconds of each backend."""
     found: dict[str, dict[str, Any]] = {}
     for bench in report["benchmarks"]:
         info = bench["extra_info"]
         row = found.setdefault(bench["group"], {"elements": info["elements"], "seconds": {}})
-        row["seconds"][info["backend"]] = bench["stats"]["median"]
+        row["seconds"][info["backend"]] = bench["stats"]["min"]
     return found
 
 

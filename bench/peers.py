@@ -91,13 +91,13 @@ def run_case(
         if "error" in answer:
             problems.append(f"{case}: {worker.engine}: {answer['error']}")
         for variant in answer.get("variants", ()):
-            # The first run compiles; the second says how many steps make a round.
-            for _ in range(2):
-                answer = worker.ask(run=variant, steps=1)
-            if "error" in answer:
-                problems.append(f"{case}: {variant}: {answer['error']}")
+            # The first run compiles; the others say how many steps make a round.
+            answers = [worker.ask(run=variant, steps=1) for _ in range(3)]
+            if "error" in answers[0]:
+                problems.append(f"{case}: {variant}: {answers[0]['error']}")
                 continue
-            steps = 3 if worker.engine == "machine" else int(ROUND_SECONDS / answer["seconds"])
+            fastest = min(answer["seconds"] for answer in answers)
+            steps = 3 if worker.engine == "machine" else int(ROUND_SECONDS / fastest)
             variants.append((worker, variant, max(1, steps)))
     times: dict[str, list[float]] = {variant: [] for _, variant, _ in variants}
     for _ in range(rounds):
@@ -174,6 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write all figures, every round included")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     options = parser.parse_args(arguments)
+    if not hasattr(os, "sched_setaffinity"):
+        parser.error("this system has no CPU affinity: engines can't be held to N CPUs")
     if options.list:
         for name, case in CASES.items():
             print(f"{name:<20}  {case.text}")
@@ -198,7 +200,8 @@ def run(cases: list[str], counts: list[int], rounds: int) -> dict[str, Any]:
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu": settings["cpu"], "system": platform.platform(), "python": platform.python_version(),
         "isa": settings["isa"], "backend": settings["backend"], "threads": counts,
-        "rounds": rounds, "versions": {}, "missing": {}, "rows": [], "problems": [],
+        "rounds": rounds, "load": os.getloadavg()[0],
+        "versions": {}, "missing": {}, "rows": [], "problems": [],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         library = None
@@ -236,7 +239,10 @@ def run(cases: list[str], counts: list[int], rounds: int) -> dict[str, Any]:
 def _print_header(report: dict[str, Any]) -> None:
     versions = ", ".join(v for k, v in report["versions"].items() if k != "machine")
     threads = ", ".join(map(str, report["threads"]))
-    print(f"{report['date']}  {report['cpu']}  threads {threads}, {report['rounds']} rounds")
+    print(
+        f"{report['date']}  {report['cpu']}  threads {threads}, {report['rounds']} rounds, ", end=""
+    )
+    print(f"load before {report['load']:.1f}")
     print(f"python {report['python']}, {versions}")
     for engine, reason in report["missing"].items():
         print(f"missing: {engine} ({reason})")
