@@ -1,0 +1,153 @@
+"""Gradients against central differences, in float64, for every layer, activation and loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastnn import (
+    Activation,
+    Chain,
+    Dense,
+    Flatten,
+    Heads,
+    Layer,
+    Sequential,
+    check_gradients,
+    initializers,
+)
+from fastnn.losses import LOSSES
+from fastnn.ops import FUSED_ACTIVATIONS
+
+LAYERS = {
+    "dense": lambda: Dense(7),
+    "dense without bias": lambda: Dense(7, use_bias=False),
+    **{
+        f"dense, {name}": lambda name=name: Dense(7, activation=name) for name in FUSED_ACTIVATIONS
+    },
+    **{name: lambda name=name: Activation(name) for name in FUSED_ACTIVATIONS},
+    "flatten": Flatten,
+    "chain": lambda: Chain([Dense(4, activation="tanh"), Dense(6, activation="sigmoid")]),
+}
+
+
+def model(layers, loss="mse", **arguments):
+    net = Sequential(layers, dtype="float64", seed=7)
+    net.compile("sgd", loss, **arguments)
+    return net
+
+
+def inputs(rng, *shape):
+    """Of either sign, and no pre-activation of a test comes near ReLU's kink."""
+    return rng.standard_normal(shape)
+
+
+def check(net, x, y):
+    before = {}
+    if net.store is not None:
+        before = net.get_weights()
+    errors = check_gradients(net, x, y, tolerance=1e-6)
+    assert set(errors) == {"x"} | {p.name for p in net.store.parameters}
+    for name, array in before.items():
+        np.testing.assert_array_equal(net.get_weights()[name], array)
+    return errors
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers(backend, layer, rng):
+    """A layer before and a layer after, and targets that make the upstream gradient random."""
+    net = model([Dense(5, activation="tanh"), LAYERS[layer](), Dense(3)])
+    check(net, inputs(rng, 6, 4), rng.standard_normal((6, 3)))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_at_both_ends(backend, layer, rng):
+    """As the first layer, which no layer is below, and as the last one."""
+    net = model([LAYERS[layer](), LAYERS[layer]()])
+    x = inputs(rng, 5, 4)
+    check(net, x, rng.standard_normal(net.predict(x).shape))
+
+
+def test_flatten_of_images(backend, rng):
+    net = model([Activation("tanh"), Flatten(), Dense(4, activation="sigmoid"), Dense(2)])
+    check(net, inputs(rng, 3, 2, 3, 2), rng.standard_normal((3, 2)))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_losses(backend, loss, one_hot, rng):
+    net = model([Dense(5, activation="tanh"), Dense(3)], loss)
+    labels = rng.integers(0, 3, 7)
+    if loss in ("mse", "mean_squared_error"):
+        labels = rng.standard_normal((7, 3))
+    elif one_hot:
+        labels = rng.dirichlet(np.ones(3), 7)
+    check(net, 2 * inputs(rng, 7, 4), labels)
+
+
+def test_heads(backend, rng):
+    """The gradients of the heads meet in the trunk, by their weights."""
+    net = model(
+        [
+            Dense(6, activation="tanh"),
+            Heads(
+                {
+                    "domain": Dense(3),
+                    "object": [Dense(5, activation="sigmoid"), Dense(4)],
+                    "size": Dense(1),
+                }
+            ),
+        ],
+        loss={"domain": "softmax_cross_entropy", "object": "sigmoid_cross_entropy", "size": "mse"},
+        loss_weights={"object": 2.5, "size": 0.3},
+    )
+    labels = {
+        "domain": rng.integers(0, 3, 8),
+        "object": rng.integers(0, 2, (8, 4)),
+        "size": rng.standard_normal(8),
+    }
+    check(net, inputs(rng, 8, 5), labels)
+
+
+def test_a_large_streamed_layer(backend, rng):
+    """The checker stores the gradient that training never stores."""
+    net = model([Dense(128, activation="tanh"), Dense(3)])
+    check(net, rng.random((4, 1200)), rng.standard_normal((4, 3)))
+    assert net.nbytes()["gradients"] < 1200 * 128 * 8
+
+
+class Scale(Layer):
+    """y = x s². Right, or wrong in one of two ways."""
+
+    fault = ""
+
+    def build(self, input_shape):
+        self.s = self.add_parameter("s", input_shape, initializers.Constant(1.5))
+        return input_shape
+
+    def forward(self, x, training):
+        self.x = x
+        return x * self.s.value**2
+
+    def backward(self, dy, sink):
+        factor = 1.001 if self.fault == "parameter" else 1.0
+        np.sum(dy * self.x * (2 * factor) * self.s.value, axis=0, out=sink.gradient(self.s))
+        return dy * self.s.value ** (1 if self.fault == "input" else 2)
+
+
+@pytest.mark.parametrize(("fault", "culprit"), [("parameter", "mine/s"), ("input", "")])
+def test_a_wrong_layer_is_caught(fault, culprit, rng):
+    x, y = inputs(rng, 6, 4), rng.standard_normal((6, 3))
+    layer = Scale(name="mine")
+    net = model([Dense(5, activation="tanh"), layer, Dense(3)])
+    check(net, x, y)
+    layer.fault = fault
+    with pytest.raises(AssertionError, match=rf"the gradient of {culprit}.* is off by"):
+        check_gradients(net, x, y)
+
+
+def test_the_checker_wants_float64(rng):
+    net = Sequential([Dense(3)], seed=1)
+    net.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="check_gradients: the model must be float64, got float32"):
+        check_gradients(net, inputs(rng, 2, 3), np.ones((2, 3)))
