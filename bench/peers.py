@@ -20,12 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import limits
-from bench.worker import ENGINES
+from bench.worker import ENGINES, ROUND_SECONDS
 from bench.workloads import CASES
 from fastnn.config import config
-
-#: A round times each variant for about so long, and at least one step.
-ROUND_SECONDS = 0.15
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -97,8 +94,7 @@ def run_case(
                 problems.append(f"{case}: {variant}: {answers[0]['error']}")
                 continue
             fastest = min(answer["seconds"] for answer in answers)
-            steps = 3 if worker.engine == "machine" else int(ROUND_SECONDS / fastest)
-            variants.append((worker, variant, max(1, steps)))
+            variants.append((worker, variant, max(1, int(ROUND_SECONDS / fastest))))
     times: dict[str, list[float]] = {variant: [] for _, variant, _ in variants}
     for _ in range(rounds):
         for worker, variant, steps in variants:
