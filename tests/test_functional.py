@@ -233,9 +233,7 @@ def test_updates_refuse_what_does_not_fit(name, rng):
     for bad in (-0.1, float("nan"), float("inf"), "0.1", None, True):
         refused(ValueError, re.escape(f"learning_rate must be a number in [0, inf), got {bad!r}"),
                 learning_rate=bad)  # fmt: skip
-    for number in {"momentum", "rho", "beta_1", "beta_2"} & set(
-        function.__annotations__
-    ):
+    for number in {"momentum", "rho", "beta_1", "beta_2"} & set(function.__annotations__):
         refused(ValueError, rf"{number} must be a number in \[0, 1\), got 1", **{number: 1})
         refused(ValueError, rf"{number} must be a number in \[0, 1\)", **{number: -0.5})
     if "epsilon" in function.__annotations__:

@@ -22,9 +22,7 @@ from fastnn.ops import FUSED_ACTIVATIONS
 LAYERS = {
     "dense": lambda: Dense(7),
     "dense without bias": lambda: Dense(7, use_bias=False),
-    **{
-        f"dense, {name}": lambda name=name: Dense(7, activation=name) for name in FUSED_ACTIVATIONS
-    },
+    **{f"dense, {name}": lambda name=name: Dense(7, activation=name) for name in FUSED_ACTIVATIONS},
     **{name: lambda name=name: Activation(name) for name in FUSED_ACTIVATIONS},
     "flatten": Flatten,
     "chain": lambda: Chain([Dense(4, activation="tanh"), Dense(6, activation="sigmoid")]),

@@ -17,7 +17,7 @@ WANTED = {
 
 
 def test_five_updates_one_after_another(backend):
-    rng = np.random.RandomState(101)  # noqa: NPY002  (the lab's numbers come from it)
+    rng = np.random.RandomState(101)
     weights = [rng.randn(2, 3), rng.randn(2)]
     velocity = [rng.randn(2, 3), rng.randn(2)]
     m = [rng.randn(2, 3), rng.randn(2)]

@@ -318,8 +318,12 @@ def test_keras_names(data, alias):
 
 def test_regression_and_yes_or_no(data):
     x, _ = data
-    for loss, y in [("mse", x[:, 0] * 2), ("mean_squared_error", x[:, :1] * 2),
-                    ("sigmoid_cross_entropy", x[:, 0] > 0), ("binary_crossentropy", x[:, :1] > 0)]:  # fmt: skip
+    for loss, y in [
+        ("mse", x[:, 0] * 2),
+        ("mean_squared_error", x[:, :1] * 2),
+        ("sigmoid_cross_entropy", x[:, 0] > 0),
+        ("binary_crossentropy", x[:, :1] > 0),
+    ]:
         net = Sequential([Dense(1)], seed=1)
         metric = "mae" if loss.startswith("m") else "accuracy"
         net.compile(optimizers.Adam(0.05), loss, [metric])
@@ -405,7 +409,9 @@ def test_verbose_prints_a_line_per_epoch(data, capsys):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 2
-    pattern = r"Epoch 2/2: loss=\S+, accuracy=\S+, val_loss=\S+, val_accuracy=\S+, learning_rate=0.01"
+    pattern = (
+        r"Epoch 2/2: loss=\S+, accuracy=\S+, val_loss=\S+, val_accuracy=\S+, learning_rate=0.01"
+    )
     assert re.match(pattern + r" \(\d+\.\d\d s\)$", lines[1])
     assert err == ""
 
@@ -578,12 +584,12 @@ def test_damaged_and_foreign_files(tmp_path, data):
 def test_weights_of_another_network(tmp_path):
     path = tmp_path / "w"
     Sequential([Dense(6), Dense(3)], (4,)).save_weights(path)
-    refuses_to_load(Sequential([Dense(7), Dense(3)], (4,)), path,
-                    r"dense/b must have shape \(7,\), got \(6,\)|dense/w must have")  # fmt: skip
-    refuses_to_load(Sequential([Dense(6)], (4,)), path,
-                    r"names don't match the model's; not in the model: dense_1/b, dense_1/w")  # fmt: skip
-    refuses_to_load(Sequential([Dense(6), Dense(3), Dense(2)], (4,)), path,
-                    r"missing: dense_2/b, dense_2/w")  # fmt: skip
+    wider = Sequential([Dense(7), Dense(3)], (4,))
+    refuses_to_load(wider, path, r"dense/(b must have shape \(7,\), got \(6,\)|w must have)")
+    shorter = Sequential([Dense(6)], (4,))
+    refuses_to_load(shorter, path, "names don't match .*not in the model: dense_1/b, dense_1/w")
+    longer = Sequential([Dense(6), Dense(3), Dense(2)], (4,))
+    refuses_to_load(longer, path, "missing: dense_2/b, dense_2/w")
     with pytest.raises(RuntimeError, match="isn't built"):
         Sequential([Dense(6), Dense(3)]).load_weights(path)
 
@@ -591,7 +597,9 @@ def test_weights_of_another_network(tmp_path):
 def test_set_weights_checks_all_before_it_sets_one():
     net = Sequential([Dense(2)], (2,))
     before = bits(net.get_weights())
-    with pytest.raises(ValueError, match=r"set_weights: dense/b must have shape \(2,\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"set_weights: dense/b must have shape \(2,\), got \(3,\)"
+    ):
         net.set_weights({"dense/w": np.ones((2, 2)), "dense/b": np.ones(3)})
     with pytest.raises(ValueError, match="set_weights: dense/b must hold numbers, got dtype <U1"):
         net.set_weights({"dense/w": np.ones((2, 2)), "dense/b": np.array(["a", "b"])})
@@ -664,7 +672,7 @@ BAD_CONSTRUCTION = [
     (lambda: optimizers.SGD(-0.1), ValueError,
      "SGD: learning_rate must be a number in [0, inf), got -0.1"),
     (lambda: optimizers.Adam(float("nan")), ValueError, "Adam: learning_rate must be a number"),
-    (lambda: optimizers.Adam(1e-3, beta_1=1.0), ValueError, "Adam: beta_1 must be a number in [0, 1)"),
+    (lambda: optimizers.Adam(1e-3, beta_1=1.0), ValueError, "Adam: beta_1 must be a number"),
     (lambda: optimizers.Adam(1e-3, epsilon=-1), ValueError, "Adam: epsilon must be a number"),
     (lambda: optimizers.RMSprop(1e-3, rho=1.5), ValueError, "RMSprop: rho must be a number"),
     (lambda: optimizers.SGD(0.1, momentum=-1), ValueError, "SGD: momentum must be a number"),
@@ -702,11 +710,15 @@ def test_bad_compile(arguments, text, built):
     if built:
         net.build((4,))
     with pytest.raises(ValueError, match=re.escape(text)):
-        net.compile(**arguments)
-        net.build((4,))
+        net.compile(**arguments) if built else _compile_and_build(net, arguments)
     if built:
         with pytest.raises(RuntimeError, match="call compile"):
             net.train_on_batch(np.ones((2, 4)), {"domain": [0, 1], "object": [0, 1]})
+
+
+def _compile_and_build(net, arguments):
+    net.compile(**arguments)
+    net.build((4,))
 
 
 def test_dicts_need_heads():
@@ -852,7 +864,9 @@ def test_nan_in_the_data_stops_before_the_update(backend):
 @pytest.mark.parametrize("activation", ["relu", "tanh", None])
 def test_nan_names_the_layer(backend, activation):
     """Weights that overflow in the second layer: it is named, whatever the activation after."""
-    net = Sequential([Dense(4, name="first"), Dense(3, activation, name="second"), Dense(3)], seed=1)
+    net = Sequential(
+        [Dense(4, name="first"), Dense(3, activation, name="second"), Dense(3)], seed=1
+    )
     net.compile("sgd")
     net.build((4,))
     weights = net.get_weights()
@@ -875,7 +889,7 @@ def test_nan_in_a_head_names_the_head(data):
         net.train_on_batch(x, head_labels(y))
 
 
-def test_a_rate_that_diverges_stops_with_a_message(data, recwarn):
+def test_a_rate_that_diverges_stops_with_a_message(data):
     """The classic: the loss runs away; training stops with finite weights and a hint."""
     x, _ = data
     net = Sequential([Dense(8, activation="relu"), Dense(1)], seed=1)

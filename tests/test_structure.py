@@ -19,7 +19,9 @@ BACKENDS = ROOT / "fastnn" / "backends"
 
 def test_kernel_sources_are_short():
     """Cython and C, of all families, under 1,200 lines."""
-    sources = [p for p in (ROOT / "kernels").iterdir() if p.suffix in (".pyx", ".pxi", ".pxd", ".h", ".c")]
+    sources = [
+        p for p in (ROOT / "kernels").iterdir() if p.suffix in (".pyx", ".pxi", ".pxd", ".h", ".c")
+    ]
     assert len(sources) >= 6
     assert sum(len(p.read_text().splitlines()) for p in sources) < 1200
 

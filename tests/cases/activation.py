@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
 from cases import Data
 
 Cases = Iterator[tuple[str, tuple[Any, ...]]]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from cases import Data
 
+from cases import Data
 from fastnn.ops import FUSED_ACTIVATIONS
 
 Cases = Iterator[tuple[str, tuple[Any, ...]]]

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+
 from cases import Data
 
 Cases = Iterator[tuple[str, tuple[Any, ...]]]
