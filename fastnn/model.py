@@ -454,7 +454,7 @@ class Sequential:
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         lines.insert(1, "-" * len(lines[0]))
         total = sum(p.size for p in store.parameters)
-        streamed = sum(p.size for p in store.parameters if p.panels)
+        streamed = sum(p.size for p in store.parameters if p.gradient is None)
         size = store.nbytes()
         lines += [
             "-" * len(lines[0]),

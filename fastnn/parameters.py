@@ -1,22 +1,21 @@
 """Where a model's numbers live: one flat array each for weights, gradients and optimizer state.
 
 Every parameter is a view into the flat arrays, so that one kernel call updates all of them.
-Large parameters are *streamed*: they have no gradient array. Their layer computes the gradient
-in panels of rows that fit in the L2 cache, and each panel goes to the optimizer at once, so the
+Large dense weights are *streamed*: they have no gradient array. One kernel makes the gradient in
+panels of rows that fit in the L2 cache and updates the weights from each panel at once, so the
 gradient never travels to memory and back. Values are the same to the bit either way.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.backends.threads import get_num_threads
 from fastnn.initializers import Initializer
 
 if TYPE_CHECKING:
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-#: A parameter at least this large is streamed; below, its gradient stays in cache anyway.
+#: A weight at least this large is streamed; below, its gradient stays in cache anyway.
 STREAM_BYTES = 1 << 20
-#: Bytes of a panel of a streamed gradient per thread: with the weights and state it belongs to,
-#: it must find room in a core's L2 cache.
-PANEL_BYTES = 128 << 10
 _ALIGNMENT = 64
 
 
@@ -40,17 +36,17 @@ class Parameter:
     """
 
     def __init__(
-        self, name: str, shape: tuple[int, ...], initializer: Initializer, panels: bool = False
+        self, name: str, shape: tuple[int, ...], initializer: Initializer, streams: bool = False
     ) -> None:
         self.name = name
         self.shape = shape
         self.size = math.prod(shape)
         self.initializer = initializer
-        #: whether the layer hands the gradient over by ``sink.panels``
-        self.by_panels = panels
+        #: whether the layer hands the gradient over by ``sink.dense``, which may stream it
+        self.streams = streams
         self.value: Array = np.empty(0)
         self.gradient: Array | None = None
-        self.panels: list[tuple[int, Array, tuple[Array, ...]]] = []
+        self.state: tuple[Array, ...] = ()
 
 
 class Gradients:
@@ -63,9 +59,9 @@ class Gradients:
         """The array to write the gradient of ``parameter`` into."""
         return self.arrays.setdefault(parameter.name, np.empty_like(parameter.value))
 
-    def panels(self, parameter: Parameter) -> Iterator[tuple[int, Array]]:
-        """Yields (first row, array to fill with the gradient of the rows from there on)."""
-        yield 0, self.gradient(parameter)
+    def dense(self, kernels: SimpleNamespace, w: Parameter, x: Array, dz: Array) -> None:
+        """Take the gradient of a dense weight, dw = xᵀ dz. x (N, K), dz (N, O), w (K, O)."""
+        kernels.dense_dw(x, dz, 0, self.gradient(w))
 
 
 class ParameterStore:
@@ -91,7 +87,7 @@ class ParameterStore:
         self.state: dict[str, Array] = {}
 
     def _streams(self, p: Parameter) -> bool:
-        return p.by_panels and p.size * self.dtype.itemsize >= STREAM_BYTES
+        return p.streams and p.size * self.dtype.itemsize >= STREAM_BYTES
 
     def _view(self, flat: Array, p: Parameter) -> Array:
         start = self._offsets[p.name]
@@ -111,30 +107,15 @@ class ParameterStore:
         self.state = {
             name: _zeros(size, self.dtype, optimizer.initial_state) for name in optimizer.state
         }
-        scratch = np.empty(0, self.dtype)
         for p in self.parameters:
-            p.panels = []
-            if keep_gradients or not self._streams(p):
-                p.gradient = self._view(self.gradients, p)
-                continue
-            p.gradient = None
-            row = p.size // p.shape[0]
-            rows = PANEL_BYTES * get_num_threads() // (row * self.dtype.itemsize)
-            rows = min(p.shape[0], max(1, rows))
-            if len(scratch) < rows * row:
-                scratch = np.empty(rows * row, self.dtype)
-            flat = [p.value, *(self._view(s, p) for s in self.state.values())]
-            for start in range(0, p.shape[0], rows):
-                stop = min(start + rows, p.shape[0])
-                panel = scratch[: (stop - start) * row]
-                value, *state = (a[start:stop].reshape(-1) for a in flat)
-                gradient = panel.reshape(stop - start, *p.shape[1:])
-                p.panels.append((start, gradient, (value, panel, *state)))
-        stored = len(self.gradients)
+            stored = keep_gradients or not self._streams(p)
+            p.gradient = self._view(self.gradients, p) if stored else None
+            p.state = tuple(self._view(s, p) for s in self.state.values())
+        end = len(self.gradients)
         self._stored_arguments = (
-            self.values[:stored],
+            self.values[:end],
             self.gradients,
-            *(s[:stored] for s in self.state.values()),
+            *(s[:end] for s in self.state.values()),
         )
 
     def begin_step(self, kernels: SimpleNamespace) -> None:
@@ -147,14 +128,12 @@ class ParameterStore:
         """As ``Gradients.gradient``."""
         return parameter.gradient  # type: ignore[return-value]
 
-    def panels(self, parameter: Parameter) -> Iterator[tuple[int, Array]]:
-        """As ``Gradients.panels``; a panel is used up when the next one is asked for."""
-        if parameter.gradient is not None:
-            yield 0, parameter.gradient
-            return
-        for start, panel, arguments in parameter.panels:
-            yield start, panel
-            self._update(*arguments, *self._scalars)
+    def dense(self, kernels: SimpleNamespace, w: Parameter, x: Array, dz: Array) -> None:
+        """As ``Gradients.dense``; a streamed weight is updated on the spot."""
+        if w.gradient is not None:
+            kernels.dense_dw(x, dz, 0, w.gradient)
+        else:
+            kernels.dense_dw_update(x, dz, w.value, w.state, self.optimizer.op, self._scalars)
 
     def end_step(self) -> None:
         """Update everything whose gradient was stored."""

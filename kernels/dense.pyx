@@ -6,9 +6,11 @@ One product C = A B serves all three; what differs is which array is A, which is
 their elements are reached (see tile.h). The output is cut into blocks, each the work of one
 thread, so the bits don't depend on the number of threads.
 """
+from cython.parallel cimport threadid
 from libc.stdlib cimport free, malloc
 
 include "parallel.pxi"
+include "update_rules.pxi"
 
 cdef extern from "tile.h" nogil:
     const Py_ssize_t MC
@@ -31,7 +33,8 @@ cdef extern from "elementary.h" nogil:
     double tanh_f64(double x)
 
 cdef enum:
-    NC = 512            # columns of a block: with MC rows it stays in the L2 cache
+    NC = 512            # columns of a block, at most
+    PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
     K_PART = 2048       # see product(): long sums over few outputs are cut into parts
     FEW_ROWS = 64
 
@@ -74,20 +77,14 @@ cdef inline void block(
 cdef void product(
     Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t a_row,
     Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
-    const floating *bias, floating *c, Activation activation, bint cut_rows,
+    const floating *bias, floating *c, Activation activation,
 ) noexcept nogil:
-    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns.
-
-    Where that makes too few blocks for the threads: cut_rows says what to cut smaller, the
-    rows or else the columns.
-    """
+    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns."""
     cdef int threads = threads_for(2.0 * m * n * k / 100)
-    cdef Py_ssize_t m_limit = MC, n_limit = NC
-    if threads > 1 and cut_rows:
-        m_limit = min(m_limit, (m + threads - 1) // threads)
-    elif threads > 1 and m <= MC:
+    cdef Py_ssize_t n_limit = NC
+    if threads > 1 and m <= MC:  # too few blocks of rows for the threads: cut columns too
         n_limit = min(n_limit, max(64, (n // (2 * threads) + 63) // 64 * 64))
-    cdef Py_ssize_t m_piece = even_piece(m, m_limit), n_piece = even_piece(n, n_limit)
+    cdef Py_ssize_t m_piece = even_piece(m, MC), n_piece = even_piece(n, n_limit)
     if m == 0 or n == 0:
         return
     cdef Py_ssize_t across = (n + n_piece - 1) // n_piece
@@ -144,7 +141,7 @@ def dense(const floating[:, ::1] x, const floating[:, ::1] w, const floating[::1
             product_in_parts(m, n, k, &x[0, 0], &w[0, 0], bias, &y[0, 0], <Activation> activation)
         else:
             product(m, n, k, &x[0, 0], k, 1, &w[0, 0], n, False, bias, &y[0, 0],
-                    <Activation> activation, False)
+                    <Activation> activation)
 
 
 def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::1] dx):
@@ -154,23 +151,19 @@ def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::
         return
     with nogil:
         product(m, n, k, &dz[0, 0], k, 1, &w[0, 0], k, True, <const floating *> NULL,
-                &dx[0, 0], IDENTITY, False)
+                &dx[0, 0], IDENTITY)
 
 
 def dense_dw(const floating[:, ::1] x, const floating[:, ::1] dz, Py_ssize_t start,
              floating[:, ::1] dw):
-    """dw = xT dz for the rows start, start+1, ...: A = x transposed, B = dz.
-
-    Whole rows go to a thread, because the update that follows cuts a panel in the same way and
-    then finds it in its own core's cache.
-    """
+    """dw = xT dz for the rows start, start+1, ...: A = x transposed, B = dz."""
     cdef Py_ssize_t m = dw.shape[0], k = x.shape[0], n = dz.shape[1]
     if k == 0:
         dw[:, :] = 0
         return
     with nogil:
         product(m, n, k, &x[0, start], 1, x.shape[1], &dz[0, 0], n, False,
-                <const floating *> NULL, &dw[0, 0], IDENTITY, True)
+                <const floating *> NULL, &dw[0, 0], IDENTITY)
 
 
 def dense_db(const floating[:, ::1] dz, floating[::1] db):
@@ -185,3 +178,52 @@ def dense_db(const floating[:, ::1] dz, floating[::1] db):
             row = &dz[i, 0]
             for j in range(n):
                 total[j] += row[j]
+
+
+cdef Rule find_rule(str update, tuple scalars) except *:
+    """The rule of the update op of that name, from its arguments after the arrays."""
+    if update == "sgd_update":
+        rate, = scalars
+        return sgd_rule(rate)
+    if update == "momentum_update":
+        rate, mu, nesterov, rate_in_velocity = scalars
+        return momentum_rule(rate, mu, nesterov, rate_in_velocity)
+    if update == "adagrad_update":
+        rate, epsilon, epsilon_inside_root = scalars
+        return adagrad_rule(rate, epsilon, epsilon_inside_root)
+    if update == "rmsprop_update":
+        rate, rho, epsilon, epsilon_inside_root = scalars
+        return rmsprop_rule(rate, rho, epsilon, epsilon_inside_root)
+    if update == "adam_update":
+        step, rate, beta_1, beta_2, epsilon, epsilon_inside_root, bias_correction = scalars
+        return adam_rule(step, rate, beta_1, beta_2, epsilon, epsilon_inside_root, bias_correction)
+    raise ValueError(f"dense_dw_update: no rule for {update!r}")
+
+
+def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floating[:, ::1] w,
+                    tuple state, str update, tuple scalars):
+    """dw = xT dz, straight to the optimizer.
+
+    Each thread makes a panel of dw, updates its rows of w and the state from it, and makes the
+    next over it: the gradient stays in the cache of the core that made it. Memory sees w and
+    the state once, and no gradient.
+    """
+    cdef Rule rule = find_rule(update, scalars)
+    cdef floating[:, ::1] state_1 = state[0] if len(state) > 0 else None
+    cdef floating[:, ::1] state_2 = state[1] if len(state) > 1 else None
+    cdef Py_ssize_t i, p, m = w.shape[0], n = w.shape[1], k = x.shape[0]
+    cdef Py_ssize_t rows = max(<Py_ssize_t> 1, min(MC, PANEL // (n * <Py_ssize_t> sizeof(floating))))
+    cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
+    cdef floating *panels = <floating *> malloc(threads * rows * n * sizeof(floating))
+    cdef floating *dw
+    cdef floating *s = NULL if state_1 is None else &state_1[0, 0]
+    cdef floating *t = NULL if state_2 is None else &state_2[0, 0]
+    if panels == NULL:
+        raise MemoryError("dense: no memory for panels of the gradient")
+    for p in prange((m + rows - 1) // rows, num_threads=threads, schedule="dynamic", nogil=True):
+        i = p * rows
+        dw = panels + threadid() * rows * n
+        block(min(rows, m - i), n, k, &x[0, i], 1, m, &dz[0, 0], n, False,
+              <const floating *> NULL, dw, n, IDENTITY)
+        apply_rule(&rule, &w[i, 0], dw, s + i * n, t + i * n, min(rows, m - i) * n)
+    free(panels)

@@ -12,8 +12,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+#: More than this is a mistake, and a team of very many threads can't be started.
+MAX_THREADS = 256
+
 _listeners: list[Callable[[int], None]] = []
 _forked = False
+_num_threads: int | None = None
 
 
 def usable_cpus() -> int:
@@ -29,34 +33,32 @@ def usable_cpus() -> int:
     return cpus
 
 
-def _positive(value: object, source: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{source} must be an integer >= 1, got {value!r}")
+def _checked(value: object, source: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_THREADS:
+        raise ValueError(f"{source} must be an integer in 1..{MAX_THREADS}, got {value!r}")
     return value
 
 
-def _start_value() -> int:
-    text = os.environ.get("FASTNN_NUM_THREADS")
-    if text is None:
-        return usable_cpus()
-    return _positive(int(text) if text.strip().isdigit() else text, "FASTNN_NUM_THREADS")
-
-
-_num_threads = _start_value()
-
-
 def get_num_threads() -> int:
-    """Number of threads the kernels may use."""
+    """Number of threads the kernels may use.
+
+    Raises ``ValueError`` if ``FASTNN_NUM_THREADS`` is set but isn't a number of threads.
+    """
+    global _num_threads
+    if _num_threads is None:
+        text = os.environ.get("FASTNN_NUM_THREADS")
+        value = int(text) if text and text.strip().isdigit() else text
+        _num_threads = usable_cpus() if text is None else _checked(value, "FASTNN_NUM_THREADS")
     return _num_threads
 
 
 def set_num_threads(n: int) -> None:
-    """Let kernels of all backends use up to ``n`` threads (an integer >= 1).
+    """Let kernels of all backends use up to ``n`` threads (an integer in 1..256).
 
     Raises ``ValueError`` otherwise, and ``RuntimeError`` for n > 1 in a forked child.
     """
     global _num_threads
-    _positive(n, "set_num_threads: n")
+    _checked(n, "set_num_threads: n")
     if _forked and n > 1:
         raise RuntimeError(
             "set_num_threads: a forked child runs on one thread; start it by 'spawn' instead"

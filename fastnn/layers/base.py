@@ -56,10 +56,10 @@ class Layer:
     # --- for use in a layer ---
 
     def add_parameter(
-        self, name: str, shape: Shape, initializer: Initializer, panels: bool = False
+        self, name: str, shape: Shape, initializer: Initializer, streams: bool = False
     ) -> Parameter:
-        """A trained array; ``panels`` if ``backward`` hands it over by ``sink.panels``."""
-        parameter = Parameter(f"{self.name}/{name}", shape, initializer, panels)
+        """A trained array; ``streams`` if ``backward`` hands it over by ``sink.dense``."""
+        parameter = Parameter(f"{self.name}/{name}", shape, initializer, streams)
         self.own_parameters.append(parameter)
         return parameter
 

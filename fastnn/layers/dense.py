@@ -44,7 +44,7 @@ class Dense(Layer):
                 f"{', '.join(map(str, input_shape))}); put Flatten() before it"
             )
         self.w = self.add_parameter(
-            "w", (input_shape[0], self.units), self.kernel_initializer, panels=True
+            "w", (input_shape[0], self.units), self.kernel_initializer, streams=True
         )
         self.b = None
         if self.use_bias:
@@ -76,8 +76,7 @@ class Dense(Layer):
             self.kernels.dense_dx(dz, self.w.value, self.dx)
         if self.b:
             self.kernels.dense_db(dz, sink.gradient(self.b))
-        for start, dw in sink.panels(self.w):
-            self.kernels.dense_dw(self.x, dz, start, dw)
+        sink.dense(self.kernels, self.w, self.x, dz)
         return self.dx
 
     def describe(self) -> str:

@@ -23,7 +23,9 @@ from fastnn.backends.numba_ import (
     parallel_kernel,
     plain,
 )
+from fastnn.backends.numba_ import update as updates
 from fastnn.backends.numba_.activation import sigmoid, tanh
+from fastnn.backends.reference.dense import update_by_panels
 from fastnn.ops import FUSED_ACTIVATIONS
 
 ROWS = 5  # rows of c summed together: divides the batches of 10 and wastes little of others
@@ -50,6 +52,10 @@ def dense_dx(dz, w, dx):
 
 def dense_dw(x, dz, start, dw):
     _run(_columns(x, start), _rows(dz), x.shape[0], dw.reshape(-1)[:0], False, dw)
+
+
+def dense_dw_update(x, dz, w, state, update, scalars):
+    update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
 
 
 def dense_db(dz, db):

@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from fastnn.backends.reference import update as updates
 from fastnn.backends.reference.activation import relu, sigmoid, tanh
 from fastnn.ops import FUSED_ACTIVATIONS
+
+#: Bytes of a panel of the gradient: a part of an L2 cache, yet few calls for a large layer.
+PANEL_BYTES = 1 << 19
 
 _APPLY = {
     FUSED_ACTIVATIONS["relu"]: relu,
@@ -44,3 +48,23 @@ def dense_dw(x, dz, start, dw):
 def dense_db(dz, db):
     """db = Σₙ dz: the gradient of the bias. dz (N, O), db (O,)."""
     np.sum(dz, axis=0, out=db)
+
+
+def dense_dw_update(x, dz, w, state, update, scalars):
+    """dw = xᵀ dz goes straight to the optimizer: update(w, dw, *state, *scalars).
+
+    x (N, K), dz (N, O), w (K, O); ``state`` a tuple of arrays like w, ``update`` the name of an
+    update op, ``scalars`` its arguments after the arrays. No array of the size of dw is made.
+    """
+    update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
+
+
+def update_by_panels(dense_dw, update, x, dz, w, state, scalars):
+    """Panels of rows of dw, each handed to ``update`` while it is in cache."""
+    rows = max(1, PANEL_BYTES // max(w[:1].nbytes, 1))
+    panel = np.empty((min(rows, len(w)), w.shape[1]), w.dtype)
+    for start in range(0, len(w), rows):
+        part = slice(start, start + rows)
+        dw = panel[: len(w[part])]
+        dense_dw(x, dz, start, dw)
+        update(w[part].reshape(-1), dw.reshape(-1), *(s[part].reshape(-1) for s in state), *scalars)
