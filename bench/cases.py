@@ -68,6 +68,20 @@ def _dense_db(s: Sizes, rng: np.random.Generator) -> Arguments:
     return _integers(rng, s["n"], s["o"]), np.zeros(s["o"])
 
 
+def _dense_dw_update(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, dz, _, _ = _dense_dw(s, rng)
+    w, *state = (rng.random((s["k"], s["o"])) for _ in range(3))
+    # Positive, so that no sum is 0.
+    return (
+        abs(x),
+        abs(dz),
+        w,
+        tuple(state),
+        "adam_update",
+        (7, 0.001, 0.9, 0.999, 1e-8, False, True),
+    )
+
+
 def _forward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return 3 * rng.standard_normal(s["size"]), np.zeros(s["size"])
 
@@ -111,6 +125,7 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "dense_dx": (_dense_dx, shapes.DENSE),
     "dense_dw": (_dense_dw, shapes.DENSE),
     "dense_db": (_dense_db, shapes.DENSE),
+    "dense_dw_update": (_dense_dw_update, shapes.DENSE),
     "relu": (_forward, shapes.ELEMENTWISE),
     "relu_backward": (_backward, shapes.ELEMENTWISE),
     "sigmoid": (_forward, shapes.ELEMENTWISE),
@@ -136,28 +151,48 @@ def arguments(name: str, shape: str, dtype: str) -> dict[str, Any]:
     rng = np.random.default_rng(sum(map(ord, name + shape)))
     values = make(found[shape], rng)
     labels = inspect.signature(getattr(backends.load("reference", "", dtype), name)).parameters
-    arrays = {}
-    for key, value in zip(labels, values, strict=True):
-        is_number = isinstance(value, np.ndarray) and key != "labels"
-        arrays[key] = np.ascontiguousarray(value, dtype) if is_number else value
-    return arrays
+    return {
+        key: value if key == "labels" else _as_dtype(value, dtype)
+        for key, value in zip(labels, values, strict=True)
+    }
+
+
+def _as_dtype(value: Any, dtype: str) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_as_dtype(v, dtype) for v in value)
+    return np.ascontiguousarray(value, dtype) if isinstance(value, np.ndarray) else value
+
+
+def _arrays(value: Any) -> tuple[np.ndarray, ...]:
+    """The arrays of an argument, which is an array, a tuple of them, or neither."""
+    values = value if isinstance(value, tuple) else (value,)
+    return tuple(v for v in values if isinstance(v, np.ndarray))
 
 
 def fresh(op: Op, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments with what the op writes copied, so that ``given`` stays as it is."""
-    return {key: a.copy() if key in op.writes else a for key, a in given.items()}
+
+    def copied(value: Any) -> Any:
+        return tuple(v.copy() for v in value) if isinstance(value, tuple) else value.copy()
+
+    return {key: copied(a) if key in op.writes else a for key, a in given.items()}
+
+
+def updates(op: Op) -> bool:
+    """Whether the op changes what it writes, instead of filling it anew."""
+    return op.name.endswith("_update")
 
 
 # --- equality -------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4)
-def _expected(name: str, shape: str, dtype: str) -> tuple[Any, dict[str, np.ndarray]]:
+def _expected(name: str, shape: str, dtype: str) -> tuple[Any, dict[str, tuple[np.ndarray, ...]]]:
     op = OPS[name]
     given = fresh(op, arguments(name, shape, dtype))
     returned = getattr(backends.load("reference", "", dtype), name)(*given.values())
-    written = {key: given[key] for key in op.writes}
-    for key, array in written.items():
+    written = {key: _arrays(given[key]) for key in op.writes}
+    for key, array in ((key, array) for key, arrays in written.items() for array in arrays):
         # A comparison of constants or of zeros would prove nothing.
         assert np.isfinite(array).all(), f"{name}: the reference's {key} isn't finite"
         assert array.size < 2 or np.ptp(array) > 0, f"{name}: the reference's {key} is constant"
@@ -169,30 +204,35 @@ def check_equal(op: Op, kernel: Callable[..., Any], shape: str, dtype: str) -> N
     """Assert that ``kernel`` does what the reference does, on copies of the bench's arguments."""
     before = arguments(op.name, shape, dtype)
     given = fresh(op, before)
-    if op.family != "update":
+    if not updates(op):
         for key in op.writes:  # outputs: what isn't written shows
             given[key].fill(np.nan)
     returned = kernel(*given.values())
     expected_return, expected = _expected(op.name, shape, dtype)
-    eps = np.finfo(dtype).eps
-    for key, want in expected.items():
-        got = given[key]
-        if op.exact:
-            np.testing.assert_array_equal(got, want, err_msg=f"{op.name}: {key}")
-            assert op.family != "update" or not np.array_equal(got, before[key])
-        else:
-            # Elements that cancel are as exact as the largest is.
-            scale = np.abs(want) if op.family == "activation" else np.abs(want).max()
-            worst = float(np.max(np.abs(got - want) / (eps * scale)))
-            # A loss sums over the classes, in an order of the backend's own: a random walk.
-            allowed = op.ulps + (math.sqrt(want.shape[-1]) if want.ndim > 1 else 0)
-            assert worst <= allowed, f"{op.name}: {key} is {worst:.1f} ulps off, {allowed} allowed"
+    for key, arrays in expected.items():
+        same = zip(_arrays(given[key]), arrays, _arrays(before[key]), strict=True)
+        for got, want, start in same:
+            _check_array(op, key, got, want)
+            assert not updates(op) or not np.array_equal(got, start), f"{key} is unchanged"
+    eps = float(np.finfo(dtype).eps)
     if expected_return is None:
         assert returned is None
     else:
         # The loss is a sum in double, in an order of the backend's own.
-        tolerance = (op.ulps or 4) * float(eps) + expected["dx"].size * np.finfo(np.float64).eps
+        tolerance = (op.ulps or 4) * eps + given["dx"].size * np.finfo(np.float64).eps
         assert math.isclose(returned, expected_return, rel_tol=tolerance)
+
+
+def _check_array(op: Op, key: str, got: np.ndarray, want: np.ndarray) -> None:
+    if op.exact:
+        np.testing.assert_array_equal(got, want, err_msg=f"{op.name}: {key}")
+        return
+    # Elements that cancel are as exact as the largest is.
+    scale = np.abs(want) if op.family == "activation" else np.abs(want).max()
+    worst = float(np.max(np.abs(got - want) / (np.finfo(want.dtype).eps * scale)))
+    # A loss sums over the classes, in an order of the backend's own: a random walk.
+    allowed = op.ulps + (math.sqrt(want.shape[-1]) if want.ndim > 1 else 0)
+    assert worst <= allowed, f"{op.name}: {key} is {worst:.1f} ulps off, {allowed} allowed"
 
 
 # --- parameters of the benches --------------------------------------------------------------
@@ -263,7 +303,7 @@ def time_op(benchmark: Any, op: Op, shape: str, dtype: str, threads: int, backen
         backend=backend,
         dtype=dtype,
         threads=threads,
-        elements=max(a.size for a in given.values() if isinstance(a, np.ndarray)),
+        elements=max(a.size for value in given.values() for a in _arrays(value)),
         origin=sizes["origin"],
     )
     with limited_to(threads):

@@ -7,7 +7,7 @@ from fastnn.ops import FAMILIES, OPS
 
 
 def test_every_op_has_a_bench() -> None:
-    assert set(CASES) == set(OPS)
+    assert [name for name in OPS if name not in CASES] == []
 
 
 def test_every_family_has_a_file() -> None:
