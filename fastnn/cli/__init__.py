@@ -35,27 +35,32 @@ def _parser() -> CommandParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+def _run(argv: list[str]) -> None:
+    if not argv:
+        raise ValueError(f"expected a command: {', '.join(COMMANDS)} (or --help)")
+    if argv[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        if argv[0].startswith("-"):
+            raise ValueError(f"{argv[0]}: give the command first: {', '.join(COMMANDS)}")
+        raise unknown("command", argv[0], COMMANDS)
+    args = _parser().parse_args(argv)
     threads_before = threads.get_num_threads()
     try:
-        if not argv:
-            raise ValueError(f"expected a command: {', '.join(COMMANDS)} (or --help)")
-        if argv[0] not in (*COMMANDS, "-h", "--help", "--version"):
-            if argv[0].startswith("-"):
-                raise ValueError(f"{argv[0]}: give the command first: {', '.join(COMMANDS)}")
-            raise unknown("command", argv[0], COMMANDS)
-        args = _parser().parse_args(argv)
-        if args.threads is not None:
-            threads.set_num_threads(args.threads)
+        threads.set_num_threads(args.threads or threads_before)
         # No warnings of NumPy's: the model itself says when a number isn't finite, and where.
         with (
             fastnn.use_backend(args.backend or fastnn.current_backend()),
             np.errstate(all="ignore"),
         ):
             args.run(args)
-        sys.stdout.flush()
+    finally:
+        threads.set_num_threads(threads_before)
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as end:  # --help and --version
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
@@ -69,9 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{place}{error.strerror or error}", 2)
     except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__, 2)
-    finally:
-        if threads.get_num_threads() != threads_before:
-            threads.set_num_threads(threads_before)
     return 0
 
 
