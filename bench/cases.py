@@ -120,12 +120,16 @@ def _update(states: int, *scalars: Any) -> Callable[[Sizes, np.random.Generator]
     return make
 
 
+def _pick(*names: str) -> dict[str, Sizes]:
+    return {name: shapes.DENSE[name] for name in names}
+
+
 CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[str, Sizes]]] = {
     "dense": (_dense, shapes.DENSE),
     "dense_dx": (_dense_dx, shapes.DENSE),
     "dense_dw": (_dense_dw, shapes.DENSE),
     "dense_db": (_dense_db, shapes.DENSE),
-    "dense_dw_update": (_dense_dw_update, shapes.DENSE),
+    "dense_dw_update": (_dense_dw_update, _pick("digits-2", "office-small-1", "office-large-1")),
     "relu": (_forward, shapes.ELEMENTWISE),
     "relu_backward": (_backward, shapes.ELEMENTWISE),
     "sigmoid": (_forward, shapes.ELEMENTWISE),
