@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "dense_dx": (_dense_dx, shapes.DENSE),
     "dense_dw": (_dense_dw, shapes.DENSE),
     "dense_db": (_dense_db, shapes.DENSE),
-    "dense_dw_update": (_dense_dw_update, _pick("digits-2", "office-small-1", "office-large-1")),
+    "dense_dw_update": (_dense_dw_update, _pick("digits-2", "office-small-1", "cifar-dense")),
     "relu": (_forward, shapes.ELEMENTWISE),
     "relu_backward": (_backward, shapes.ELEMENTWISE),
     "sigmoid": (_forward, shapes.ELEMENTWISE),
