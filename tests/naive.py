@@ -46,6 +46,13 @@ def dense_dw(x, dz, start, dw):
             dw[k, o] = sum(a[n][start + k] * c[n][o] for n in range(len(a)))
 
 
+def dense_dw_update(x, dz, w, state, update, scalars):
+    dw = w.copy()
+    dense_dw(x, dz, 0, dw)
+    flat = [a.reshape(-1) for a in (w, dw, *state)]
+    globals()[update](*flat, *scalars)
+
+
 def dense_db(dz, db):
     rows = dz.tolist()
     for o in range(len(db)):

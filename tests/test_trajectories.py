@@ -181,18 +181,17 @@ def test_a_model_may_change_its_backend(rng):
 @pytest.mark.parametrize("optimizer", list(optimizers.OPTIMIZERS))
 @pytest.mark.parametrize("name", ["numba", "cython"])
 def test_panels_give_the_same_bits_as_stored_gradients(name, optimizer, rng):
-    """3000 x 128 float32 are 1.5 MB: streamed, in 12 panels, the last one short."""
+    """3000 x 128 float32 are 1.5 MB: streamed, in several panels, the last one short."""
     x, y = rng.random((10, 3000)).astype("f4"), rng.integers(0, 128, 10)
-    weights, panels = [], []
+    weights, streamed = [], []
     with fastnn.use_backend(name):
         for keep in (False, True):
             net = Sequential([Dense(128, activation="relu"), Dense(128)], seed=1)
             net.compile(optimizer, "softmax_cross_entropy", keep_gradients=keep)
             losses = [net.train_on_batch(x, y) for _ in range(5)]
             weights.append({**net.get_weights(), "losses": np.array(losses)})
-            panels.append([len(p.panels) for p in net.store.parameters])
-    assert panels[0][0] > 5
-    assert not any(panels[1])
+            streamed.append([p.name for p in net.store.parameters if p.gradient is None])
+    assert streamed == [["dense/w"], []]
     for key, want in weights[1].items():
         assert weights[0][key].tobytes() == want.tobytes(), key
     assert np.ptp(weights[0]["losses"]) > 0

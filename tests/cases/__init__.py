@@ -25,6 +25,31 @@ KINDS = ("exact", "real")
 SIZES = ("tiny", "full")
 
 
+def arrays_of(arguments: dict[str, Any]) -> dict[str, np.ndarray]:
+    """All arrays among the arguments; those of a tuple as ``name[0]``, ``name[1]`` …"""
+    found = {}
+    for name, value in arguments.items():
+        if isinstance(value, np.ndarray):
+            found[name] = value
+        elif isinstance(value, tuple):
+            items = {f"{name}[{i}]": item for i, item in enumerate(value)}
+            found |= {n: item for n, item in items.items() if isinstance(item, np.ndarray)}
+    return found
+
+
+def with_arrays(
+    arguments: dict[str, Any], change: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Any]:
+    """The arguments with ``change`` applied to every array."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(changed, value))
+        return change(value) if isinstance(value, np.ndarray) else value
+
+    return {name: changed(value) for name, value in arguments.items()}
+
+
 @dataclass
 class Case:
     """One call: its arguments by name."""
@@ -35,11 +60,9 @@ class Case:
 
     def call(self, function: Callable[..., Any]) -> tuple[Any, dict[str, np.ndarray]]:
         """Call on copies of the arguments; returns the result and the written arrays."""
-        arguments = {
-            name: a.copy() if isinstance(a, np.ndarray) else a for name, a in self.arguments.items()
-        }
+        arguments = with_arrays(self.arguments, np.copy)
         result = function(*arguments.values())
-        return result, {name: arguments[name] for name in self.op.writes}
+        return result, arrays_of({name: arguments[name] for name in self.op.writes})
 
     def outputs(self, function: Callable[..., Any]) -> dict[str, np.ndarray]:
         """As ``call``, with the returned number among the arrays, under ``"result"``."""

@@ -91,3 +91,33 @@ def dense_db(data: Data, size: str) -> Cases:
         shapes += [(3, 200_003)]  # parallel on Numba
     for n, o in shapes:
         yield f"(N={n}, O={o})", (data.array(n, o), data.output(o))
+
+
+#: The update ops with the number of their state arrays and the rest of their arguments.
+UPDATES = {
+    "sgd_update": (0, (0.03,)),
+    "momentum_update": (1, (0.03, 0.9, True, False)),
+    "adagrad_update": (1, (0.03, 1e-8, True)),
+    "rmsprop_update": (1, (0.003, 0.9, 1e-8, False)),
+    "adam_update": (2, (3, 1e-3, 0.9, 0.999, 1e-8, False, True)),
+}
+
+#: (N, K, O): panels have up to 192 rows and 128 KB (Cython) or 512 KB (the others).
+FULL_STREAMED = [
+    (1, 1, 1),
+    (0, 5, 3),
+    (5, 7, 3),
+    (10, 1001, 65),  # several panels, the last one short; parallel
+    (13, 193, 131),
+    (10, 403, 515),  # panels of fewer rows
+    (2, 3, 40_009),  # a row is larger than a panel
+    (300, 200, 9),  # more than one slice of the sum
+]
+
+
+def dense_dw_update(data: Data, size: str) -> Cases:
+    for n, k, o in TINY if size == "tiny" else FULL_STREAMED:
+        for update, (states, scalars) in UPDATES.items():
+            x, dz, w = data.array(n, k), data.array(n, o), data.array(k, o)
+            state = tuple(data.positive(k, o) for _ in range(states))
+            yield f"(N={n}, K={k}, O={o}), {update}", (x, dz, w, state, update, scalars)
