@@ -61,10 +61,9 @@ def example_cost(op: Op) -> dict[str, int] | None:
     if op.family not in examples:
         return None
     shapes = examples[op.family]
-    arguments: list[Any] = [
-        np.empty(shapes[name], np.int64 if name == "labels" else np.float32)
-        if name in shapes
-        else None
-        for name in inspect.signature(op.flops).parameters
-    ]
-    return {"flops": op.flops(*arguments), "bytes": op.bytes(*arguments)}
+    arguments: dict[str, Any] = dict.fromkeys(inspect.signature(op.flops).parameters)
+    for name in arguments.keys() & shapes.keys():
+        arguments[name] = np.empty(shapes[name], np.int64 if name == "labels" else np.float32)
+    if "state" in arguments:  # of Adam
+        arguments["state"] = (np.empty((k, o), np.float32),) * 2
+    return {"flops": op.flops(**arguments), "bytes": op.bytes(**arguments)}
