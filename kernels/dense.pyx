@@ -212,7 +212,8 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
     cdef floating[:, ::1] state_1 = state[0] if len(state) > 0 else None
     cdef floating[:, ::1] state_2 = state[1] if len(state) > 1 else None
     cdef Py_ssize_t i, p, m = w.shape[0], n = w.shape[1], k = x.shape[0]
-    cdef Py_ssize_t rows = max(<Py_ssize_t> 1, min(MC, PANEL // (n * <Py_ssize_t> sizeof(floating))))
+    cdef Py_ssize_t rows = PANEL // (n * <Py_ssize_t> sizeof(floating))
+    rows = max(<Py_ssize_t> 1, min(rows, MC))
     cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
     cdef floating *panels = <floating *> malloc(threads * rows * n * sizeof(floating))
     cdef floating *dw
