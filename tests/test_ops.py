@@ -302,6 +302,10 @@ def test_nan_and_infinity_pass(backend, isa, dtype):
         getattr(kernels, name)(x, y)
         np.testing.assert_array_equal(np.isnan(y), np.isnan(x), err_msg=name)
         assert tuple(y[[2, 1]]) == limits
+    # Where relu is off nothing comes back, however large it was.
+    dx, y = np.empty_like(x), np.tile(np.array([0, 1], dtype), 34)[:67]
+    kernels.relu_backward(x, y, dx)
+    np.testing.assert_array_equal(dx, np.where(y > 0, x, 0))
     for position in (0, 3, 6):
         logits = np.linspace(-1, 1, 21).astype(dtype).reshape(3, 7)
         logits[1, position] = np.nan
