@@ -389,7 +389,7 @@ class Sequential:
                 + (f"; missing: {', '.join(sorted(missing))}" if missing else "")
                 + (f"; not in the model: {', '.join(sorted(extra))}" if extra else "")
             )
-        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        arrays = {name: np.asarray(weights[name]) for name in parameters}
         for name, array in arrays.items():
             if array.shape != parameters[name].shape:
                 raise ValueError(
