@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +39,18 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 def rng() -> np.random.Generator:
     """The same numbers at every run."""
     return np.random.default_rng(20)
+
+
+def run_python(
+    code: str, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a process of its own, with the fastnn that is under test and these
+    environment variables.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FASTNN_")}
+    paths = [Path(fastnn.__file__).parent.parent, Path(__file__).parent]
+    clean["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    return subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
+        env=clean | environment, capture_output=True, text=True, check=check, timeout=100,
+    )  # fmt: skip

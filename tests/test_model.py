@@ -585,7 +585,7 @@ def test_weights_of_another_network(tmp_path):
     path = tmp_path / "w"
     Sequential([Dense(6), Dense(3)], (4,)).save_weights(path)
     wider = Sequential([Dense(7), Dense(3)], (4,))
-    refuses_to_load(wider, path, r"dense\S*/\w must have shape \(.*7.*\), got \(.*6.*\)")
+    refuses_to_load(wider, path, r"dense/w must have shape \(4, 7\), got \(4, 6\)")
     shorter = Sequential([Dense(6)], (4,))
     refuses_to_load(shorter, path, "names don't match .*not in the model: dense_1/b, dense_1/w")
     longer = Sequential([Dense(6), Dense(3), Dense(2)], (4,))

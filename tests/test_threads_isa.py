@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
+from conftest import run_python
 
 import fastnn
 from fastnn import Dense, Sequential
 from fastnn import functional as F
 from fastnn.backends import BACKENDS, current_isa, kernels, threads
-
-
-def run(code, check=True, **environment):
-    """A Python of its own, with these environment variables."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTNN_")}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=clean | environment, capture_output=True, text=True, check=check, timeout=100,
-    )  # fmt: skip
-
 
 # --- backend and instruction set ----------------------------------------------------------------
 
@@ -107,7 +95,7 @@ def test_an_explicit_request_never_degrades():
         print(fastnn.functional.relu([1.0, -1.0]))
         fastnn.show_config()
     """
-    out = run(script).stdout
+    out = run_python(script).stdout
     assert out.startswith("reference\n")
     for name in ("numba", "cython"):
         assert f"backend {name!r} can't be used here: ModuleNotFoundError" in out
@@ -134,7 +122,7 @@ def test_a_statement_holds_from_there_on():
         fastnn.use_isa(fastnn.available_isas()[-1])
         print(fastnn.backends.current_isa())
     """
-    assert run(script).stdout.split() == ["reference", fastnn.available_isas()[-1]]
+    assert run_python(script).stdout.split() == ["reference", fastnn.available_isas()[-1]]
 
 
 # --- environment --------------------------------------------------------------------------------
@@ -147,9 +135,11 @@ SHOW = """
 
 def test_environment_variables():
     isa = fastnn.available_isas()[-1]
-    out = run(SHOW, FASTNN_BACKEND="reference", FASTNN_ISA=isa, FASTNN_NUM_THREADS="3").stdout
+    out = run_python(
+        SHOW, FASTNN_BACKEND="reference", FASTNN_ISA=isa, FASTNN_NUM_THREADS="3"
+    ).stdout
     assert out.split() == ["reference", isa, "3"]
-    out = run(SHOW).stdout
+    out = run_python(SHOW).stdout
     assert out.split() == ["cython", fastnn.available_isas()[0], str(threads.usable_cpus())]
 
 
@@ -165,7 +155,7 @@ def test_environment_variables():
     ],
 )
 def test_invalid_environment_variables(variable, value, text):
-    done = run(SHOW, check=False, **{variable: value})
+    done = run_python(SHOW, check=False, **{variable: value})
     assert done.returncode == 1
     assert text in done.stderr
 
@@ -248,7 +238,7 @@ FORK = """
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_forked_child_runs_serial(name):
     """The threads of a team don't survive fork; waiting for them would hang."""
-    out = run(FORK.replace("BACKEND", repr(name))).stdout
+    out = run_python(FORK.replace("BACKEND", repr(name))).stdout
     assert out.splitlines() == [
         "set_num_threads: a forked child runs on one thread; start it by 'spawn' instead",
         "child 0",
@@ -268,7 +258,7 @@ def test_import_is_light():
         print(time.process_time() - started)
         print(*sorted({name.split(".")[0] for name in sys.modules}))
     """
-    runs = [run(script).stdout.splitlines() for _ in range(3)]
+    runs = [run_python(script).stdout.splitlines() for _ in range(3)]
     seconds, modules = min(runs, key=lambda lines: float(lines[0]))
     heavy = {"numba", "llvmlite", "sklearn", "matplotlib", "PIL", "safetensors", "tqdm", "pandas",
              "torch", "jax", "scipy"}  # fmt: skip

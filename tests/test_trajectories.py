@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BACKENDS
+from conftest import BACKENDS, run_python
 
 import fastnn
 from fastnn import Dense, Heads, Sequential, optimizers
@@ -227,9 +224,7 @@ def train(name, threads, seed=4):
 
 
 COUNT_THREADS = """
-import os, sys
-import numpy as np, fastnn
-sys.path.insert(0, "tests")
+import os
 from test_trajectories import train
 tasks = lambda: len(os.listdir("/proc/self/task"))
 train("cython", 1)
@@ -246,11 +241,7 @@ def test_the_parallel_kernels_really_run():
 
     if not cpu.build_info()["openmp"]:
         pytest.skip("built without OpenMP: there is one thread only")
-    root = Path(__file__).parent.parent
-    run = subprocess.run(
-        [sys.executable, "-c", COUNT_THREADS], cwd=root, capture_output=True, text=True, check=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+    run = run_python(COUNT_THREADS, OPENBLAS_NUM_THREADS="1")
     before, after = map(int, run.stdout.split())
     assert after == before + 1
 
