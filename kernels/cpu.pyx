@@ -3,8 +3,10 @@
 
 cdef extern from *:
     """
-    #if defined(__VERSION__)
-      #define COMPILER __VERSION__
+    #if defined(__clang__)
+      #define COMPILER "clang " __VERSION__
+    #elif defined(__GNUC__)
+      #define COMPILER "gcc " __VERSION__
     #elif defined(_MSC_VER)
       #define COMPILER "MSVC"
     #else

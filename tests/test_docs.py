@@ -1,4 +1,4 @@
-"""The code in CONTRIBUTING.md works as it stands there."""
+"""The code in README.md and CONTRIBUTING.md works as it stands there."""
 
 import importlib.util
 import re
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import fastnn
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"<!-- ([^\n]+) -->\n```(?:python|cython)\n(.*?)```\n", re.DOTALL)
@@ -29,6 +31,24 @@ def extended(path: str, folder: Path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    network, heads, kernels = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope = {"images": rng.random((10, 100)), "domains": [0, 1] * 5, "objects": range(10)}
+    exec(network, scope)
+    assert (tmp_path / "digits.safetensors").exists()
+    assert "val_accuracy=0.9" in capsys.readouterr().out
+    exec(heads, scope)
+    assert scope["loss"] > 0
+    arrays = {name: rng.random((4, 4)) for name in ("x", "w", "dy", "param", "grad", "m", "v")}
+    threads = fastnn.get_num_threads()
+    try:
+        exec(kernels, scope | arrays | {"b": rng.random(4)})
+    finally:
+        fastnn.set_num_threads(threads)
 
 
 def test_your_own_layer_runs_and_its_gradients_are_right():
