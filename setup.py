@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -16,6 +17,15 @@ from setuptools.command.build_ext import build_ext
 
 # Cython's own support code for memoryviews, compiled once for all kernel modules.
 SHARED = "fastnn._kernels.shared"
+# Kernels check nothing: whoever calls them has (fastnn.functional, or a model for its layers).
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,  # C's division: no test for zero in the loops
+    "binding": True,  # functions have a signature that inspect can read
+}
 FAMILIES = ("dense", "activation", "loss", "update")
 
 # No -ffast-math: it reassociates sums and changes the whole process's rounding of small
@@ -108,12 +118,15 @@ class BuildKernels(build_ext):
 def extensions() -> list[Extension]:
     """All extensions; each instruction set has its own folder of generated C."""
     headers = [str(path) for path in Path("kernels").glob("*.[hp]*") if path.suffix != ".pyx"]
-    found = cythonize(
+    cython = partial(
+        cythonize, shared_utility_qualified_name=SHARED, compiler_directives=DIRECTIVES
+    )
+    found = cython(
         [Extension("fastnn._kernels.cpu", ["kernels/cpu.pyx"]), Extension(SHARED, [])],
-        build_dir="build/c", shared_utility_qualified_name=SHARED,
-    )  # fmt: skip
+        build_dir="build/c",
+    )
     for isa in {**isas(msvc=False), **isas(msvc=os.name == "nt")}:
-        found += cythonize(
+        found += cython(
             [
                 Extension(
                     f"fastnn._kernels.{family}_{isa}", [f"kernels/{family}.pyx"],
@@ -121,7 +134,7 @@ def extensions() -> list[Extension]:
                 )
                 for family in FAMILIES
             ],
-            build_dir=f"build/c_{isa}", shared_utility_qualified_name=SHARED,
+            build_dir=f"build/c_{isa}",
         )  # fmt: skip
     return found
 

@@ -1,5 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, binding=True
 """Activations, forward and backward: one scalar rule each, one parallel loop around it.
 
 All arrays are 1-D and of one size. The loops are plain; the compiler turns them into vector

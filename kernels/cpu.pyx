@@ -1,4 +1,3 @@
-# cython: language_level=3
 """What the kernels were built with and what this CPU can run. Compiled for the baseline."""
 
 cdef extern from *:

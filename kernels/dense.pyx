@@ -1,5 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, binding=True
 """Dense layer, forward and backward, on the register tile. N batch, K inputs, O outputs.
 
 One product C = A B serves all three; what differs is which array is A, which is B, and how
@@ -69,7 +67,9 @@ cdef inline void block(
         matmul_f32(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
     else:
         matmul_f64(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
-    if activation != IDENTITY:
+    if c_row == n:
+        activate(activation, c, m * n)
+    elif activation != IDENTITY:
         for i in range(m):
             activate(activation, c + i * c_row, n)
 

@@ -78,21 +78,43 @@ static inline double small_tanh_f64(double x)
     return x + x * s * (p / q);
 }
 
-#define DEFINE_ACTIVATIONS(T, S) \
+/* log(1 + x) for 0 <= x <= 1: with s = x / (2 + x) <= 1/3 it is the series
+   2 (s + s^3/3 + s^5/5 + ...), whose terms shrink ninefold. */
+static inline float log1p_f32(float x)
+{
+    const float s = x / (2.0f + x), t = s * s;
+    float p = 1.0f / 15;
+    for (int n = 13; n > 0; n -= 2) p = p * t + 1.0f / n;
+    return 2.0f * s * p;
+}
+
+static inline double log1p_f64(double x)
+{
+    const double s = x / (2.0 + x), t = s * s;
+    double p = 1.0 / 33;
+    for (int n = 31; n > 0; n -= 2) p = p * t + 1.0 / n;
+    return 2.0 * s * p;
+}
+
+/* Both sides of every choice are computed first: a choice of values is a vector instruction,
+   a choice of what to compute would be a branch. */
+#define DEFINE_ACTIVATIONS(T, S, copy_sign) \
     static inline T relu_##S(T x) { return x < 0 ? 0 : x; } \
     static inline T sigmoid_##S(T x) \
     { \
         const T e = exp_##S(x < 0 ? x : -x); \
-        return (x < 0 ? e : (T)1) / ((T)1 + e); \
+        const T above = x < 0 ? e : (T)1; \
+        return above / ((T)1 + e); \
     } \
     static inline T tanh_##S(T x) \
     { \
-        const T size = x < 0 ? -x : x; \
+        const T size = copy_sign(x, (T)1); \
         const T e = exp_##S((T)-2 * size); \
-        const T large = ((T)1 - e) / ((T)1 + e); \
-        return size < (T)0.625 ? small_tanh_##S(x) : x < 0 ? -large : large; \
+        const T large = copy_sign(((T)1 - e) / ((T)1 + e), x); \
+        const T small = small_tanh_##S(x); \
+        return size < (T)0.625 ? small : large; \
     }
-DEFINE_ACTIVATIONS(float, f32)
-DEFINE_ACTIVATIONS(double, f64)
+DEFINE_ACTIVATIONS(float, f32, copysignf)
+DEFINE_ACTIVATIONS(double, f64, copysign)
 
 #endif

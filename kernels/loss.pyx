@@ -1,47 +1,101 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, binding=True
 """Losses on logits: the number and its gradient in one pass. N batch, C classes.
 
 One thread: logits are small. Sums over the batch are kept in double, in order.
 """
-from libc.math cimport log, log1p
+from libc.math cimport log
 
 include "parallel.pxi"
 
 cdef extern from "elementary.h" nogil:
     float exp_f32(float x)
     double exp_f64(double x)
+    float log1p_f32(float x)
+    double log1p_f64(double x)
+
+cdef enum:
+    LANES = 16     # sums and maxima run in so many lanes, which are joined at the end: one
+    #                chain would wait for each addition, and could not use vectors
+    BLOCK = 256    # losses computed at a time before they are summed
 
 
 cdef inline floating exp(floating x) noexcept nogil:
     return exp_f32(x) if floating is float else exp_f64(x)
 
 
-cdef inline double softmax_row(const floating *x, floating *p, Py_ssize_t n) noexcept nogil:
-    """p = softmax(x); returns log sum exp(x)."""
+cdef inline floating log1p(floating x) noexcept nogil:
+    return log1p_f32(x) if floating is float else log1p_f64(x)
+
+
+cdef inline double total(const floating *x, Py_ssize_t n) noexcept nogil:
+    """Sum of x, in double."""
+    cdef double[LANES] lanes
+    cdef double result = 0
+    cdef Py_ssize_t i = 0, j
+    for j in range(LANES):
+        lanes[j] = 0
+    while i + LANES <= n:
+        for j in range(LANES):
+            lanes[j] += x[i + j]
+        i += LANES
+    for j in range(n - i):
+        lanes[j] += x[i + j]
+    for j in range(LANES):
+        result += lanes[j]
+    return result
+
+
+cdef inline floating larger(floating a, floating b) noexcept nogil:
+    """The maximum, or NaN if one is NaN: it must reach the loss."""
+    return a if not a <= b else b
+
+
+cdef inline floating maximum(const floating *x, Py_ssize_t n) noexcept nogil:
+    cdef floating[LANES] lanes
+    cdef floating result
+    cdef Py_ssize_t i = 0, j
+    for j in range(LANES):
+        lanes[j] = x[0]
+    while i + LANES <= n:
+        for j in range(LANES):
+            lanes[j] = larger(x[i + j], lanes[j])
+        i += LANES
+    for j in range(n - i):
+        lanes[j] = larger(x[i + j], lanes[j])
+    result = lanes[0]
+    for j in range(LANES):
+        result = larger(lanes[j], result)
+    return result
+
+
+cdef inline double softmax_row(const floating *x, floating *p, Py_ssize_t n,
+                               double *top_out) noexcept nogil:
+    """p = softmax(x); returns log sum exp(x - top), and top, the maximum of x."""
     cdef Py_ssize_t j
-    cdef floating top = x[0], total = 0
-    for j in range(n):
-        # Not max(): a NaN anywhere must reach the loss.
-        top = x[j] if not x[j] <= top else top
+    cdef floating top = maximum(x, n), scale
+    cdef double mass
+    top_out[0] = top
     for j in range(n):
         p[j] = exp(x[j] - top)
+    mass = total(p, n)
+    scale = <floating> (1 / mass)
     for j in range(n):
-        total += p[j]
-    for j in range(n):
-        p[j] = p[j] / total
-    return <double> top + log(<double> total)
+        p[j] = p[j] * scale
+    return log(mass)
 
 
 def softmax_cross_entropy(const floating[:, ::1] x, const long long[::1] labels, double weight,
                           floating[:, ::1] dx):
-    """L = mean of logsumexp(x_n) - x_n,label; dx = (softmax(x) - onehot(labels)) weight / N."""
+    """L = mean of log sum_j exp(x_nj) - x_n,label.
+
+    dx = (softmax(x) - onehot(labels)) weight / N.
+    """
     cdef Py_ssize_t i, j, n = x.shape[0], c = x.shape[1]
     cdef floating scale = <floating> (weight / n)
-    cdef double loss = 0
+    cdef double loss = 0, log_mass, top
     with nogil:
         for i in range(n):
-            loss += softmax_row(&x[i, 0], &dx[i, 0], c) - x[i, labels[i]]
+            log_mass = softmax_row(&x[i, 0], &dx[i, 0], c, &top)
+            loss += log_mass - (x[i, labels[i]] - top)
             dx[i, labels[i]] -= 1
             for j in range(c):
                 dx[i, j] *= scale
@@ -50,16 +104,19 @@ def softmax_cross_entropy(const floating[:, ::1] x, const long long[::1] labels,
 
 def softmax_cross_entropy_targets(const floating[:, ::1] x, const floating[:, ::1] targets,
                                   double weight, floating[:, ::1] dx):
-    """L = mean of sum_j t_nj (logsumexp(x_n) - x_nj), dx = (softmax sum_j t_nj - t) weight / N."""
+    """L = mean of sum_j t_nj (log sum_i exp(x_ni) - x_nj).
+
+    dx = (softmax(x) sum_j t_nj - t) weight / N.
+    """
     cdef Py_ssize_t i, j, n = x.shape[0], c = x.shape[1]
     cdef floating scale = <floating> (weight / n), mass
-    cdef double loss = 0, log_sum
+    cdef double loss = 0, log_mass, top
     with nogil:
         for i in range(n):
-            log_sum = softmax_row(&x[i, 0], &dx[i, 0], c)
+            log_mass = softmax_row(&x[i, 0], &dx[i, 0], c, &top)
             mass = 0
             for j in range(c):
-                loss += targets[i, j] * (log_sum - x[i, j])
+                loss += targets[i, j] * (log_mass - (x[i, j] - top))
                 mass += targets[i, j]
             for j in range(c):
                 dx[i, j] = (dx[i, j] * mass - targets[i, j]) * scale
@@ -69,25 +126,39 @@ def softmax_cross_entropy_targets(const floating[:, ::1] x, const floating[:, ::
 def sigmoid_cross_entropy(const floating[::1] x, const floating[::1] targets, double weight,
                           floating[::1] dx):
     """L = mean of max(x, 0) - x t + log(1 + exp(-|x|)); dx = (sigmoid(x) - t) weight / size."""
-    cdef Py_ssize_t i, n = x.shape[0]
-    cdef floating scale = <floating> (weight / n), e
+    cdef Py_ssize_t i, b, start, size, n = x.shape[0]
+    cdef floating scale = <floating> (weight / n), z, t, e, above, positive
+    cdef floating[BLOCK] losses
     cdef double loss = 0
     with nogil:
-        for i in range(n):
-            e = exp(x[i] if x[i] < 0 else -x[i])
-            loss += (x[i] if x[i] > 0 else 0) - <double> x[i] * targets[i] + log1p(e)
-            dx[i] = ((e if x[i] < 0 else <floating> 1) / (<floating> 1 + e) - targets[i]) * scale
+        for b in range((n + BLOCK - 1) // BLOCK):
+            start = b * BLOCK
+            size = min(BLOCK, n - start)
+            for i in range(size):
+                z = x[start + i]
+                t = targets[start + i]
+                e = exp(z if z < 0 else -z)
+                above = e if z < 0 else <floating> 1
+                positive = <floating> 0 if z < 0 else z
+                losses[i] = positive - z * t + log1p(e)
+                dx[start + i] = (above / (<floating> 1 + e) - t) * scale
+            loss += total(&losses[0], size)
     return weight * loss / n
 
 
 def mse(const floating[::1] x, const floating[::1] targets, double weight, floating[::1] dx):
     """L = mean of (x - t)^2; dx = 2 (x - t) weight / size."""
-    cdef Py_ssize_t i, n = x.shape[0]
+    cdef Py_ssize_t i, b, start, size, n = x.shape[0]
     cdef floating scale = <floating> (2 * weight / n), d
+    cdef floating[BLOCK] losses
     cdef double loss = 0
     with nogil:
-        for i in range(n):
-            d = x[i] - targets[i]
-            loss += d * d
-            dx[i] = d * scale
+        for b in range((n + BLOCK - 1) // BLOCK):
+            start = b * BLOCK
+            size = min(BLOCK, n - start)
+            for i in range(size):
+                d = x[start + i] - targets[start + i]
+                losses[i] = d * d
+                dx[start + i] = d * scale
+            loss += total(&losses[0], size)
     return weight * loss / n

@@ -1,17 +1,20 @@
-# Included by every kernel module: the threads knob and the fused type's names.
+# Included by every kernel module: the fused type, parallel loops and the thread knob.
 from cython cimport floating
 from cython.parallel cimport prange
-
-cdef extern from "parallel.h" nogil:
-    int max_threads
-    int threads_for(double nanoseconds)
 
 cdef enum:
     CHUNK = 16384  # elements a thread takes at a time: a multiple of every vector, so that
     #                where threads cut never changes the bits
+
+cdef int max_threads = 1
 
 
 def set_num_threads(int n):
     """Let the kernels of this module use up to n threads."""
     global max_threads
     max_threads = n
+
+
+cdef inline int threads_for(double nanoseconds) noexcept nogil:
+    """Below about 20 microseconds of work, waking a team costs more than it saves."""
+    return 1 if nanoseconds < 20e3 else max_threads

@@ -1,5 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, binding=True
 """Optimizer updates, in place: the rules of update_rules.pxi, in parallel over whole arrays.
 
 All arrays are 1-D and of one size. An update reads and writes each array once, in one pass;

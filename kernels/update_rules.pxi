@@ -67,7 +67,7 @@ cdef inline void adam(floating *p, const floating *g, floating *m, floating *v, 
     for i in range(n):
         m[i] = beta_1 * m[i] + one_minus_beta_1 * g[i]
         v[i] = beta_2 * v[i] + one_minus_beta_2 * (g[i] * g[i])
-        p[i] -= rate * (m[i] / correction_1) / root(v[i] / correction_2, epsilon, inside)
+        p[i] -= rate * (m[i] * correction_1) / root(v[i] * correction_2, epsilon, inside)
 
 
 cdef enum RuleName:
@@ -101,8 +101,8 @@ cdef Rule rmsprop_rule(double learning_rate, double rho, double epsilon,
 cdef Rule adam_rule(long step, double learning_rate, double beta_1, double beta_2,
                     double epsilon, bint epsilon_inside_root, bint bias_correction):
     return Rule(ADAM, learning_rate, beta_1, beta_2,
-                1 - beta_1 ** step if bias_correction else 1,
-                1 - beta_2 ** step if bias_correction else 1,
+                1 / (1 - beta_1 ** step) if bias_correction else 1,
+                1 / (1 - beta_2 ** step) if bias_correction else 1,
                 epsilon, epsilon_inside_root, False, False)
 
 

@@ -48,9 +48,9 @@ def adam_update(
     bias_correction,
 ):  # fmt: skip
     real = param.dtype.type
-    # Dividing by one changes no bit, so that the kernel needs no second form.
-    correct_1 = 1 - beta_1**step if bias_correction else 1
-    correct_2 = 1 - beta_2**step if bias_correction else 1
+    # A product with one changes no bit, so that the kernel needs no second form.
+    correct_1 = 1 / (1 - beta_1**step) if bias_correction else 1
+    correct_2 = 1 / (1 - beta_2**step) if bias_correction else 1
     elementwise(
         _adam, _adam_parallel, 1.2, param, plain(grad), m, v, real(learning_rate),
         real(beta_1), real(1 - beta_1), real(beta_2), real(1 - beta_2),
@@ -131,14 +131,14 @@ def _adam(
     param, grad, m, v, rate, beta_1, one_minus_1, beta_2, one_minus_2, correct_1, correct_2,
     epsilon, inside, start, stop,
 ):  # fmt: skip
-    """m ← β₁ m + (1−β₁) g, v ← β₂ v + (1−β₂) g², m̂ = m / c₁, v̂ = v / c₂,
-    p ← p − α m̂ / (√v̂ + ε), or α m̂ / √(v̂ + ε). cᵢ = 1 − βᵢᵗ, or 1 without bias correction.
+    """m ← β₁ m + (1−β₁) g, v ← β₂ v + (1−β₂) g², m̂ = m c₁, v̂ = v c₂,
+    p ← p − α m̂ / (√v̂ + ε), or α m̂ / √(v̂ + ε). cᵢ = 1 / (1 − βᵢᵗ), or 1 without bias correction.
     """
     p, g, m, v = param[start:stop], grad[start:stop], m[start:stop], v[start:stop]
     for i in range(p.size):
         m[i] = m[i] * beta_1 + one_minus_1 * g[i]
         v[i] = v[i] * beta_2 + one_minus_2 * (g[i] * g[i])
-        p[i] -= rate * (m[i] / correct_1) / _root(v[i] / correct_2, epsilon, inside)
+        p[i] -= rate * (m[i] * correct_1) / _root(v[i] * correct_2, epsilon, inside)
 
 
 @parallel_kernel

@@ -54,8 +54,9 @@ def adam_update(
     m += (1 - beta_1) * grad
     v *= beta_2
     v += (1 - beta_2) * (grad * grad)
-    m_hat = m / (1 - beta_1**step if bias_correction else 1.0)
-    v_hat = v / (1 - beta_2**step if bias_correction else 1.0)
+    # A factor instead of a divisor: one division a step, not two an element.
+    m_hat = m * (1 / (1 - beta_1**step) if bias_correction else 1.0)
+    v_hat = v * (1 / (1 - beta_2**step) if bias_correction else 1.0)
     param -= learning_rate * m_hat / _root(v_hat, epsilon, epsilon_inside_root)
 
 
