@@ -228,12 +228,15 @@ def class_labels(op: str, labels: ArrayLike, n: int, classes: int) -> tuple[bool
     array = array.reshape(n)
     if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
         raise ValueError(f"{op}: class numbers must be integers, got dtype {array.dtype}")
-    if n and not (array.min() >= 0 and array.max() < classes):
+    with np.errstate(invalid="ignore"):  # floats too large become the least integer
+        numbers = np.ascontiguousarray(array, np.int64)
+    # As unsigned numbers, those below zero are the largest: one pass finds both kinds.
+    if n and numbers.view(np.uint64).max() >= classes:
         bad = array[(array < 0) | (array >= classes)][0]
         raise ValueError(
             f"{op}: labels must be in 0..{classes - 1} (C={classes} classes), got {bad}"
         )
-    return True, np.ascontiguousarray(array, np.int64)
+    return True, numbers
 
 
 def binary_targets(op: str, labels: ArrayLike, shape: tuple[int, ...]) -> Array:

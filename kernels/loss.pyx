@@ -31,6 +31,10 @@ cdef inline double total(const floating *x, Py_ssize_t n) noexcept nogil:
     cdef double[LANES] lanes
     cdef double result = 0
     cdef Py_ssize_t i = 0, j
+    if n < LANES:
+        for j in range(n):
+            result += x[j]
+        return result
     for j in range(LANES):
         lanes[j] = 0
     while i + LANES <= n:
@@ -51,17 +55,20 @@ cdef inline floating larger(floating a, floating b) noexcept nogil:
 
 cdef inline floating maximum(const floating *x, Py_ssize_t n) noexcept nogil:
     cdef floating[LANES] lanes
-    cdef floating result
+    cdef floating result = x[0]
     cdef Py_ssize_t i = 0, j
+    if n < LANES:
+        for j in range(n):
+            result = larger(x[j], result)
+        return result
     for j in range(LANES):
-        lanes[j] = x[0]
+        lanes[j] = result
     while i + LANES <= n:
         for j in range(LANES):
             lanes[j] = larger(x[i + j], lanes[j])
         i += LANES
     for j in range(n - i):
         lanes[j] = larger(x[i + j], lanes[j])
-    result = lanes[0]
     for j in range(LANES):
         result = larger(lanes[j], result)
     return result
