@@ -3,15 +3,8 @@
 All arrays are 1-D and of one size. The loops are plain; the compiler turns them into vector
 code because the rules (elementary.h) have neither calls nor branches.
 """
+include "elementary.pxi"
 include "parallel.pxi"
-
-cdef extern from "elementary.h" nogil:
-    float relu_f32(float x)
-    double relu_f64(double x)
-    float sigmoid_f32(float x)
-    double sigmoid_f64(double x)
-    float tanh_f32(float x)
-    double tanh_f64(double x)
 
 cdef enum Rule:
     RELU, SIGMOID, TANH

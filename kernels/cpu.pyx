@@ -6,10 +6,8 @@ cdef extern from *:
       #define COMPILER "clang " __VERSION__
     #elif defined(__GNUC__)
       #define COMPILER "gcc " __VERSION__
-    #elif defined(_MSC_VER)
-      #define COMPILER "MSVC"
     #else
-      #define COMPILER "unknown"
+      #define COMPILER "another compiler"
     #endif
     #if defined(_OPENMP)
       #define OPENMP_VERSION _OPENMP

@@ -7,11 +7,12 @@ thread, so the bits don't depend on the number of threads.
 from cython.parallel cimport threadid
 from libc.stdlib cimport free, malloc
 
+include "elementary.pxi"
 include "parallel.pxi"
 include "update_rules.pxi"
 
 cdef extern from "tile.h" nogil:
-    const Py_ssize_t MC
+    const Py_ssize_t MC, NC
     Py_ssize_t even_piece(Py_ssize_t size, Py_ssize_t limit)
     void matmul_f32(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                     const float *a, Py_ssize_t a_row, Py_ssize_t a_col,
@@ -22,16 +23,7 @@ cdef extern from "tile.h" nogil:
                     const double *b, Py_ssize_t b_row, bint b_transposed,
                     const double *bias, double *c, Py_ssize_t c_row)
 
-cdef extern from "elementary.h" nogil:
-    float relu_f32(float x)
-    double relu_f64(double x)
-    float sigmoid_f32(float x)
-    double sigmoid_f64(double x)
-    float tanh_f32(float x)
-    double tanh_f64(double x)
-
 cdef enum:
-    NC = 512            # columns of a block, at most
     PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
     K_PART = 2048       # see product(): long sums over few outputs are cut into parts
     FEW_ROWS = 64
@@ -79,12 +71,18 @@ cdef void product(
     Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
     const floating *bias, floating *c, Activation activation,
 ) noexcept nogil:
-    """C = f(bias + A B), C contiguous, over blocks of at most MC rows and NC columns."""
+    """C = f(bias + A B), C contiguous, over blocks of at most 4 MC rows and NC columns.
+
+    In a block, packed columns of B serve all its rows, and its C is still in some cache when
+    it is activated.
+    """
     cdef int threads = threads_for(2.0 * m * n * k / 100)
-    cdef Py_ssize_t n_limit = NC
+    cdef Py_ssize_t m_limit = 4 * MC, n_limit = NC
+    if threads > 1:
+        m_limit = min(m_limit, max(MC, m // (2 * threads)))
     if threads > 1 and m <= MC:  # too few blocks of rows for the threads: cut columns too
         n_limit = min(n_limit, max(64, (n // (2 * threads) + 63) // 64 * 64))
-    cdef Py_ssize_t m_piece = even_piece(m, MC), n_piece = even_piece(n, n_limit)
+    cdef Py_ssize_t m_piece = even_piece(m, m_limit), n_piece = even_piece(n, n_limit)
     if m == 0 or n == 0:
         return
     cdef Py_ssize_t across = (n + n_piece - 1) // n_piece

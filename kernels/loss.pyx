@@ -4,13 +4,8 @@ One thread: logits are small. Sums over the batch are kept in double, in order.
 """
 from libc.math cimport log
 
+include "elementary.pxi"
 include "parallel.pxi"
-
-cdef extern from "elementary.h" nogil:
-    float exp_f32(float x)
-    double exp_f64(double x)
-    float log1p_f32(float x)
-    double log1p_f64(double x)
 
 cdef enum:
     LANES = 16     # sums and maxima run in so many lanes, which are joined at the end: one

@@ -72,18 +72,20 @@
 
 /* The blocks, chosen for a core with 1 MB of L2 cache. A strip of B is KC rows of
    one tile's width, at most 96 KB; the panel of A is MC rows of KC elements, at
-   most 576 KB. Both stay in L2, from where a tile reads B fast enough: a step over
+   most 288 KB. Both stay in L2, from where a tile reads B fast enough: a step over
    k loads 256 bytes and computes for 12 cycles. A long strip pays more than one
    that fits in L1, because C is read and written once every KC steps, and the last,
-   mispredicted, turn of the loop comes once every KC steps. */
+   mispredicted, turn of the loop comes once every KC steps. NC: most columns of C
+   in one call, whose packed strips are kept. */
 #define KC ((ptrdiff_t)(1536 / sizeof(T)))
-#define MC 384
+#define MC 192
+#define NC 512
 
-/* Room for the packed panel and strip. Per thread and not on the stack, which may
+/* Room for the packed panel and strips. Per thread and not on the stack, which may
    be as small as 128 KB in a thread that is not the main one. */
 static THREAD_LOCAL struct {
     ALIGNED(64) char panel[MC * 1536];
-    ALIGNED(64) char strip[1536 * VECS * VECTOR_BYTES / 4];
+    ALIGNED(64) char strips[(NC + VECS * VECTOR_BYTES / 4) * 1536];
 } scratch;
 
 /* The tile shapes, X(vecs, rows): as many rows as the accumulators hold, 12 at most.

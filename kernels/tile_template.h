@@ -136,36 +136,39 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
             to[j * width + i] = i < rows ? from[i * from_row + j] : 0;
 }
 
-/* C = bias + A B for one block of C: m <= MC rows, n columns, all of k.
-   b_transposed: B[p, j] is stored at b[j * b_row + p].
+/* C = bias + A B: m rows, n <= NC columns, all of k. b_transposed: B[p, j] is stored
+   at b[j * b_row + p].
 
-   Loops, outermost first: slices of k (KC), strips of columns (one tile wide),
-   tiles of rows. Packing copies only where it pays: a strip of B when enough
-   tiles reuse it, or when it is transposed or narrower than a vector; the panel
-   of A when several strips reuse it. The panel holds rows of A, whichever way A
-   was stored: then a line of cache that a tile fetches serves 16 of its steps. */
+   Loops, outermost first: slices of k (KC), blocks of rows (MC), strips of columns
+   (one tile wide), tiles of rows. Packing copies only where it pays: a strip of B
+   when enough tiles reuse it, or when it is transposed or narrower than a vector;
+   the panel of A when several strips reuse it. The panel holds rows of A, whichever
+   way A was stored: then a line of cache that a tile fetches serves 16 of its steps.
+   Strips are packed by the first block of rows and used by all. */
 static void NAME(matmul)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, T *c, ptrdiff_t c_row)
 {
-    T *const panel = (T *)scratch.panel, *const strip = (T *)scratch.strip;
+    T *const panel = (T *)scratch.panel;
     ALIGNED(64) T edge[MAX_ROWS * VECS * W];
     ALIGNED(64) T start[VECS * W];
     const ptrdiff_t n_vecs = even_piece((n + W - 1) / W, VECS);
     const ptrdiff_t rows_limit = min_size(ACCUMULATORS / n_vecs, MAX_ROWS);
     const ptrdiff_t n_rows = even_piece(m, rows_limit);
+    const ptrdiff_t m_block = MC / n_rows * n_rows;
     const int pack_a = m > rows_limit && n > 2 * VECS * W;
     const int pack_b = m > 3 * rows_limit;
-    /* B read in place, once, from memory: short slices walk it nearly in order. */
-    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 5) : 1;   /* k == 0: only the bias */
+    /* B read in place, once, from memory: short slices walk it nearly in order. k == 0: only the bias. */
+    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 5) : 1;
 
-    for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece) {
-        const ptrdiff_t kc = min_size(k_piece, k - p);
-        const T *a_p = a + p * a_col;
+    for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece)
+    for (ptrdiff_t top = 0; top < m; top += m_block) {
+        const ptrdiff_t kc = min_size(k_piece, k - p), mc = min_size(m_block, m - top);
+        const T *a_p = a + top * a_row + p * a_col;
         ptrdiff_t ap_row = a_row, ap_col = a_col;
         if (pack_a) {
-            if (a_col == 1) NAME(pack)(m, kc, kc, a_p, a_row, panel);
-            else NAME(pack_transposed)(kc, m, kc, a_p, a_col, panel);
+            if (a_col == 1) NAME(pack)(mc, kc, kc, a_p, a_row, panel);
+            else NAME(pack_transposed)(kc, mc, kc, a_p, a_col, panel);
             a_p = panel, ap_row = kc, ap_col = 1;
         }
         for (ptrdiff_t j = 0; j < n; j += n_vecs * W) {
@@ -174,22 +177,23 @@ static void NAME(matmul)(
             const ptrdiff_t width = vecs * W;
             const T *b_pj = b_transposed ? b + j * b_row + p : b + p * b_row + j;
             ptrdiff_t bp_row = b_row;
-            if (b_transposed) {
-                NAME(pack_transposed)(cols, kc, width, b_pj, b_row, strip);
-                b_pj = strip, bp_row = width;
-            } else if (cols < width || pack_b) {
-                NAME(pack)(kc, cols, width, b_pj, b_row, strip);
+            if (b_transposed || cols < width || pack_b) {
+                /* For one block of rows every strip goes to the same place, which stays in cache. */
+                T *const strip = (T *)scratch.strips + (m > m_block ? j * kc : 0);
+                if (top == 0 && b_transposed) NAME(pack_transposed)(cols, kc, width, b_pj, b_row, strip);
+                else if (top == 0) NAME(pack)(kc, cols, width, b_pj, b_row, strip);
                 b_pj = strip, bp_row = width;
             }
             if (p == 0)
                 for (ptrdiff_t l = 0; l < width; l++) start[l] = bias && l < cols ? bias[j + l] : 0;
             const T *init = p == 0 ? start : NULL;
-            for (ptrdiff_t i = 0; i < m; i += n_rows) {
-                const ptrdiff_t rows = min_size(n_rows, m - i);
+            for (ptrdiff_t i = 0; i < mc; i += n_rows) {
+                const ptrdiff_t rows = min_size(n_rows, mc - i);
                 const NAME(tile_function) tile = NAME(tiles)[FIRST_TILE(vecs) + rows - 1];
-                T *c_ij = c + i * c_row + j;
-                for (ptrdiff_t r = i + n_rows; r < min_size(i + 2 * n_rows, m); r++)   /* the next tile's C */
-                    for (ptrdiff_t l = j; l < j + cols; l += CACHE_LINE / (ptrdiff_t)sizeof(T)) PREFETCH(c + r * c_row + l);
+                T *c_ij = c + (top + i) * c_row + j;
+                for (ptrdiff_t r = n_rows; r < min_size(2 * n_rows, mc - i); r++) /* the next tile's C */
+                    for (ptrdiff_t l = 0; l < cols; l += CACHE_LINE / (ptrdiff_t)sizeof(T))
+                        PREFETCH(c_ij + r * c_row + l);
                 if (cols == width) {
                     tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, c_ij, c_row);
                 } else {
