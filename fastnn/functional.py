@@ -26,7 +26,9 @@ Array = NDArray[Any]
 # --- checks ---------------------------------------------------------------------------------
 
 
-def _as_real(op: str, name: str, value: ArrayLike) -> Array:
+def _as_real(op: str, name: str, value: ArrayLike | None) -> Array:
+    if value is None:
+        raise TypeError(f"{op}: {name} must be an array of real numbers, got None")
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{op}: {name} must hold real numbers, got dtype {array.dtype}")
@@ -34,8 +36,11 @@ def _as_real(op: str, name: str, value: ArrayLike) -> Array:
 
 
 def _as_floats(op: str, **arguments: ArrayLike | None) -> list[Any]:
-    """All arguments as C-contiguous arrays of one dtype; None stays None."""
-    arrays = {n: None if a is None else _as_real(op, n, a) for n, a in arguments.items()}
+    """All arguments as C-contiguous arrays of one dtype; None stays None where it may (b, y)."""
+    arrays = {
+        name: None if value is None and name in ("b", "y") else _as_real(op, name, value)
+        for name, value in arguments.items()
+    }
     wide = any(a is not None and a.dtype == np.float64 for a in arrays.values())
     dtype = np.float64 if wide else np.float32
     return [None if a is None else np.asarray(a, dtype, order="C") for a in arrays.values()]
@@ -227,7 +232,8 @@ def class_labels(op: str, labels: ArrayLike, n: int, classes: int) -> tuple[bool
         )
     array = array.reshape(n)
     if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
-        raise ValueError(f"{op}: class numbers must be integers, got dtype {array.dtype}")
+        bad = array[array != np.floor(array)][0]
+        raise ValueError(f"{op}: class numbers must be integers, got {bad}")
     with np.errstate(invalid="ignore"):  # floats too large become the least integer
         numbers = np.ascontiguousarray(array, np.int64)
     # As unsigned numbers, those below zero are the largest: one pass finds both kinds.

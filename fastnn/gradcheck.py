@@ -62,7 +62,8 @@ def check_gradients(
             numeric = (above - below) / (2 * step)
             analytic = float(np.vdot(gradient, direction))
             size = max(abs(numeric), abs(analytic), 1e-3 * float(np.linalg.norm(gradient)), 1e-12)
-            errors[name] = max(errors[name], abs(numeric - analytic) / size)
+            error = abs(numeric - analytic) / size
+            errors[name] = max(errors[name], error if np.isfinite(error) else np.inf)
     worst = max(errors, key=errors.__getitem__)
     if not errors[worst] <= tolerance:
         raise AssertionError(

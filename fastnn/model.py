@@ -82,6 +82,8 @@ class Sequential:
         self.stop_training = False
         self._compiled: dict[str, Any] | None = None
         self._bound: tuple[Any, ...] = ()
+        if not isinstance(layers, Iterable) or isinstance(layers, str):
+            raise TypeError(f"Sequential: expected a list of layers, got {type(layers).__name__}")
         for layer in layers:
             self.add(layer)
         if input_shape is not None:
@@ -111,7 +113,7 @@ class Sequential:
             raise ValueError("Sequential: the model has no layers")
         if not shape or min(shape) < 1:
             raise ValueError(f"Sequential: input_shape must have sizes >= 1, got {input_shape}")
-        _name_layers(self.chain)
+        _claim_layers(self.chain)
         self.chain.connect(shape, self.dtype)
         self.store = ParameterStore(list(self.chain.parameters()), self.dtype)
         self.store.initialize(np.random.default_rng(self.seed))
@@ -165,7 +167,10 @@ class Sequential:
         chosen_metrics = _by_head("metrics", c["metrics"], names, default=())
         weights = _by_head("loss_weights", c["loss_weights"], names, default=1.0)
         found = {n: losses.get(v) for n, v in chosen_losses.items()}
-        found_metrics = {n: [metrics.get(m) for m in v] for n, v in chosen_metrics.items()}
+        found_metrics = {
+            n: [metrics.get(m) for m in ([v] if isinstance(v, str) else v)]
+            for n, v in chosen_metrics.items()
+        }
         if self.store is None or names is None:
             return
         self.heads = [
@@ -298,7 +303,8 @@ class Sequential:
                 for layer in self.chain.leaves()
                 if (y := layer.last_output()) is not None and not np.isfinite(y).all()
             )
-            place = f"the output of layer {next(bad, 'none: the loss itself overflowed')!r}"
+            name = next(bad, None)
+            place = f"the output of layer {name!r}" if name else "the loss itself, or the labels"
         return (
             f"step {step}: {heads} isn't finite; the first NaN or infinity is in {place}. "
             "The weights are as before this step; a smaller learning rate or scaled inputs may help"
@@ -503,12 +509,18 @@ def _check_heads(where: str, given: Mapping[str, Any], names: list[str]) -> None
             raise ValueError(f"{where}: missing head {name!r} (expected: {', '.join(names)})")
 
 
-def _name_layers(root: Layer) -> None:
-    """Give every layer a name of its own: its class's, numbered from the second on."""
+def _claim_layers(root: Layer) -> None:
+    """Make the layers this model's own, each with a name: its class's, numbered from the second."""
     taken: dict[str, int] = {}
 
     def visit(layer: Layer, unique: Callable[[str], str]) -> None:
         for child in layer.children:
+            if child.owner not in (None, root):
+                raise ValueError(
+                    f"Sequential: {type(child).__name__} {child.name!r} is part of another model; "
+                    "a layer's parameters can't be shared"
+                )
+            child.owner = root
             child.name = unique(child.name or type(child).__name__.lower())
             visit(child, unique)
 

@@ -186,6 +186,8 @@ def get(optimizer: str | Optimizer, learning_rate: float | None = None) -> Optim
     """An optimizer by name (with its default rate, or ``learning_rate``) or an instance."""
     if isinstance(optimizer, Optimizer):
         return optimizer
+    if isinstance(optimizer, type):
+        raise TypeError(f"optimizer: expected an instance, {optimizer.__name__}(…), got the class")
     name = str(optimizer).lower()
     if name not in OPTIMIZERS:
         raise unknown("optimizer", optimizer, OPTIMIZERS)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.callbacks import Callback
+from fastnn.functional import check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -133,13 +134,16 @@ def fit(
     """See ``Sequential.fit``."""
     check_count("fit: epochs", epochs, 0)
     check_count("fit: batch_size", batch_size, 1)
-    if not 0 <= validation_split < 1:
-        raise ValueError(f"fit: validation_split must be in [0, 1), got {validation_split!r}")
+    check_number("fit", "validation_split", validation_split, 0, 1)
+    if seed is not None:
+        check_count("fit: seed", seed, 0)
     inputs, labels = model.check_data(x, y)
     validation = None
     if validation_data is not None:
         if validation_split:
             raise ValueError("fit: give validation_data or validation_split, not both")
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise ValueError("fit: validation_data must be a pair (x, y)")
         validation = model.check_data(*validation_data, "validation x", "validation y")
     elif validation_split:
         kept = len(inputs) - int(len(inputs) * validation_split)

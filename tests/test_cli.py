@@ -336,3 +336,12 @@ def test_settings_are_as_before_afterwards(capsys):
     assert main(["info", "--threads", "1", "--backend", "reference"]) == 0
     assert "threads          1" in capsys.readouterr().out
     assert (fastnn.get_num_threads(), fastnn.current_backend()) == before
+
+
+def test_two_options_may_not_name_one_file(csv, tmp_path, capsys):
+    before = csv.read_bytes()
+    link = tmp_path / "link.json"
+    link.symlink_to(csv)
+    assert main(["train", "--data", str(csv), "--json", str(link)]) == 2
+    assert "--data and --json name the same file" in capsys.readouterr().err
+    assert csv.read_bytes() == before

@@ -149,3 +149,10 @@ def test_the_checker_wants_float64(rng):
     net.compile("sgd", "mse")
     with pytest.raises(ValueError, match="check_gradients: the model must be float64, got float32"):
         check_gradients(net, inputs(rng, 2, 3), np.ones((2, 3)))
+
+
+def test_nan_is_not_agreement():
+    net = Sequential([Dense(3, activation="tanh"), Dense(2)], dtype="float64", seed=0)
+    net.compile("sgd")
+    with pytest.raises(AssertionError, match="off by inf"):
+        check_gradients(net, np.full((4, 3), np.nan), [0, 1, 0, 1])

@@ -634,6 +634,74 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["w"], "a temporary file was left behind"
 
 
+def test_saving_follows_links_keeps_modes_and_leaves_devices_alone(tmp_path):
+    net = Sequential([Dense(2)], (2,))
+    real, link, fifo = tmp_path / "real", tmp_path / "link", tmp_path / "fifo"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    net.save_weights(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    net.load_weights(real)
+    os.mkfifo(fifo)
+    with pytest.raises(OSError, match="not a regular file.*fifo"):
+        net.save_weights(fifo)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+class _Wrong(Layer):
+    """A layer with one method broken: ``returned`` is what that method gives."""
+
+    def __init__(self, method, returned):
+        super().__init__()
+        self.method, self.returned = method, returned
+
+    def build(self, input_shape):
+        return self.returned(input_shape) if self.method == "build" else input_shape
+
+    def forward(self, x, training):
+        return self.returned(x) if self.method == "forward" else x
+
+    def backward(self, dy, sink):
+        return self.returned(dy) if self.method == "backward" else dy
+
+
+@pytest.mark.parametrize("in_heads", [False, True])
+@pytest.mark.parametrize(
+    ("method", "returned"),
+    [
+        ("forward", lambda x: x[:, :2].copy()),
+        ("forward", lambda x: x[:5]),
+        ("forward", lambda x: np.asfortranarray(x)),
+        ("forward", lambda x: x.astype(np.float64)),
+        ("forward", lambda x: x.tolist()),
+        ("backward", lambda dy: dy[:2, :2].copy()),
+        ("backward", lambda dy: None),
+        ("build", lambda shape: (7,)),
+        ("build", lambda shape: None),
+    ],
+)
+def test_what_a_layer_returns_is_checked_before_kernels_read_it(method, returned, in_heads):
+    wrong = _Wrong(method, returned)
+    last = Heads({"a": [wrong, Dense(3)]}) if in_heads else wrong
+    net = Sequential([Dense(50), last, *([] if in_heads else [Dense(3)])])
+    net.compile("sgd")
+    labels = np.arange(20) % 3
+    expected = "forward" if method == "build" and returned((1,)) else method
+    with pytest.raises(ValueError, match=f"_Wrong .*: {expected} must return"):
+        net.train_on_batch(np.ones((20, 4)), {"a": labels} if in_heads else labels)
+
+
+def test_a_layer_belongs_to_one_model():
+    layer = Dense(3)
+    net = Sequential([layer], (4,))
+    with pytest.raises(ValueError, match=r"Dense 'dense' is part of another model"):
+        Sequential([layer], (2,))
+    net.build((4,))  # its own model may be built anew
+    assert net.predict(np.ones((1, 4))).shape == (1, 3)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     net = Sequential([Dense(2)], (2,))
     with pytest.raises(OSError, match="nowhere"):
@@ -658,7 +726,7 @@ BAD_CONSTRUCTION = [
     (lambda: Dense(3, kernel_initializer="golrot_uniform"), ValueError,
      "unknown initializer 'golrot_uniform'; did you mean 'glorot_uniform'?"),
     (lambda: Activation("softmx"), ValueError, "unknown activation for Activation 'softmx'"),
-    (lambda: Heads({}), ValueError, "Heads: needs at least one head"),
+    (lambda: Heads({}), ValueError, "Heads: expected a dict of layers"),
     (lambda: Sequential([Dense(3), "relu"]), TypeError, "expected a layer, got str"),
     (lambda: Sequential([Dense(3)] * 2), ValueError, "the same Dense object is there twice"),
     (lambda: Sequential([], (3,)), ValueError, "the model has no layers"),
@@ -812,8 +880,8 @@ def test_bad_heads(y, error, text):
         ({"batch_size": -3}, "fit: batch_size must be an integer >= 1, got -3"),
         ({"batch_size": 2.0}, "fit: batch_size must be an integer >= 1, got 2.0"),
         ({"epochs": -1}, "fit: epochs must be an integer >= 0, got -1"),
-        ({"validation_split": 1.0}, "fit: validation_split must be in [0, 1), got 1.0"),
-        ({"validation_split": -0.1}, "fit: validation_split must be in [0, 1), got -0.1"),
+        ({"validation_split": 1.0}, "fit: validation_split must be a number in [0, 1), got 1.0"),
+        ({"validation_split": -0.1}, "fit: validation_split must be a number in [0, 1), got -0.1"),
         ({"validation_split": 0.01}, "of 6 samples leaves none for validation"),
         ({"validation_split": 0.5, "validation_data": (GOOD_X, GOOD_Y)}, "not both"),
     ],

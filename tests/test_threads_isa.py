@@ -97,10 +97,9 @@ def test_an_explicit_request_never_degrades():
     """
     out = run_python(script).stdout
     assert out.startswith("reference\n")
-    for name in ("numba", "cython"):
-        assert f"backend {name!r} can't be used here: ModuleNotFoundError" in out
-        assert f"{name:<9}" in out
-    assert out.count("refused: ModuleNotFoundError") == 2
+    assert "backend 'numba' can't be used here: ModuleNotFoundError" in out
+    assert "backend 'cython' can't be used here: ImportError: no compiled kernels in" in out
+    assert out.count("refused: ") == 2
     assert "()\n[1. 0.]\n" in out
 
 

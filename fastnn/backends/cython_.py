@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from fastnn._kernels import cpu  # noqa: F401  (fails here, with its reason, when nothing was built)
 from fastnn.backends import threads
 from fastnn.ops import Op
+
+try:
+    from fastnn._kernels import cpu  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"no compiled kernels in {Path(__file__).parents[1]} ({error}); if this is the source "
+        "folder, install with 'pip install -e .' or run from another folder"
+    ) from error
 
 _C_NAMES = {"float32": "float", "float64": "double"}
 _loaded: dict[str, Any] = {}

@@ -5,6 +5,7 @@ A usage or data error is one line on stderr and exit code 2; an interrupt is 130
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -54,11 +55,16 @@ def _run(argv: list[str]) -> None:
             args.run(args)
     finally:
         threads.set_num_threads(threads_before)
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no arrow shows a question mark; the figures matter more.
+            stream.reconfigure(errors="replace")
     try:
         _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as end:  # --help and --version

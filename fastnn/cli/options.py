@@ -122,8 +122,10 @@ def sizes(text: str) -> list[int]:
 def output(text: str) -> Path:
     """A file that can be written: found out before the work, not after it."""
     path = Path(text)
-    if not text or path.is_dir():
-        raise ValueError(f"expected a file, got the folder {text!r}")
+    if not text:
+        raise ValueError("expected a file, got ''")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"expected a file, {text!r} is a folder or a device")
     if not path.parent.is_dir():
         raise ValueError(f"{text}: the folder {str(path.parent)!r} does not exist")
     try:
@@ -132,6 +134,18 @@ def output(text: str) -> Path:
     except OSError as error:
         raise ValueError(f"{text}: can't write there: {os.strerror(error.errno or 0)}") from None
     return path
+
+
+def check_distinct(**paths: Path | str | None) -> None:
+    """Refuse two options that name the same file: one would overwrite the other."""
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in seen:
+            raise ValueError(f"--{seen[real]} and --{name} name the same file: {path}")
+        seen[real] = name
 
 
 def write_json(path: Path | None, data: Any) -> None:

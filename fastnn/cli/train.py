@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 import fastnn
 from fastnn import losses, optimizers
 from fastnn.backends import DTYPES
-from fastnn.cli.options import CommandParser, count, name, number, output, sizes, write_json
+from fastnn.cli.options import (
+    CommandParser,
+    check_distinct,
+    count,
+    name,
+    number,
+    output,
+    sizes,
+    write_json,
+)
 from fastnn.datasets import load_digits, read_csv, split, standardise
 from fastnn.ops import FUSED_ACTIVATIONS
 
@@ -62,7 +71,7 @@ def add_options(parser: CommandParser) -> None:
     add("--learning-rate", type=number(0), metavar="R", help="the optimizer's own if unset")
     add("--loss", type=name("loss", (*losses.LOSSES, "auto")), default="auto", metavar="NAME",
         help="softmax_cross_entropy, sigmoid_cross_entropy (two classes, one output), mse "
-        "(regression), or auto: by the target")  # fmt: skip
+        "(regression), or auto: classes for text or up to 50 whole numbers, else mse")  # fmt: skip
     add("--epochs", type=count(1), default=30, metavar="N", help="passes over the training rows")
     add("--batch-size", type=count(1), default=64, metavar="N", help="rows per update")
     add("--save", type=output, metavar="FILE.safetensors", help="write the trained weights")
@@ -71,6 +80,7 @@ def add_options(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, print, write."""
+    check_distinct(data=args.data, save=args.save, json=args.json)
     given = None if args.loss == "auto" else losses.get(args.loss).name
     data = _load(args, given)
     classes = data.class_names

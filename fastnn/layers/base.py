@@ -34,6 +34,7 @@ class Layer:
         self.input_shape: Shape = ()
         self.output_shape: Any = ()
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.owner: object = None
         self._buffers: dict[str, Array] = {}
 
     # --- to be written by a layer ---
@@ -47,11 +48,11 @@ class Layer:
 
     def forward(self, x: Array, training: bool) -> Any:
         """The output for x (N, *input_shape)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
     def backward(self, dy: Any, sink: Sink) -> Array | None:
         """Hand the parameters' gradients to the sink; return dx, or None if not needed."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no backward method")
 
     # --- for use in a layer ---
 
@@ -78,7 +79,35 @@ class Layer:
         self.own_parameters, self._buffers = [], {}
         self.input_shape, self.dtype = tuple(input_shape), dtype
         self.output_shape = self.build(self.input_shape)
-        return self.output_shape
+        shapes = self.output_shape
+        for shape in shapes.values() if isinstance(shapes, dict) else [shapes]:
+            if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
+                raise ValueError(
+                    f"{type(self).__name__} {self.name!r}: build must return the output's shape, "
+                    f"a tuple of integers, got {shape!r}"
+                )
+        return shapes
+
+    def check_result(self, method: str, result: Any, n: int, shape: Any) -> None:
+        """Raise ``ValueError`` unless a method returned what the kernels will read.
+
+        They trust shapes, so whoever runs layers checks each once after every ``bind``.
+        """
+        if isinstance(shape, dict):
+            return  # several heads: each was checked by itself
+        expected = (n, *shape)
+        fits = isinstance(result, np.ndarray) and result.shape == expected
+        if not fits or result.dtype != self.dtype or not result.flags.c_contiguous:
+            got = (
+                f"{result.dtype} {result.shape}"
+                + ("" if result.flags.c_contiguous else ", not contiguous")
+                if isinstance(result, np.ndarray)
+                else type(result).__name__
+            )
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: {method} must return a contiguous array, "
+                f"{self.dtype} {expected}, got {got}"
+            )
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, those of children included, in the order of the layers."""

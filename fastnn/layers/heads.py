@@ -22,8 +22,10 @@ class Heads(Layer):
         self, heads: Mapping[str, Layer | Sequence[Layer]], name: str | None = None
     ) -> None:
         super().__init__(name)
-        if not heads:
-            raise ValueError("Heads: needs at least one head, got none")
+        if not isinstance(heads, Mapping) or not heads:
+            raise ValueError(f"Heads: expected a dict of layers by name, got {heads!r}")
+        if not all(isinstance(head, str) and head for head in heads):
+            raise ValueError(f"Heads: names must be strings, got {list(heads)}")
         self.heads = {
             head: layer if isinstance(layer, Layer) else Chain(layer)
             for head, layer in heads.items()
@@ -36,17 +38,27 @@ class Heads(Layer):
         return {head: layer.connect(input_shape, self.dtype) for head, layer in self.heads.items()}
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
+        self.unchecked = {"forward", "backward"}
         for layer in self.children:
             layer.bind(n, kernels, needs_dx)
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
 
     def forward(self, x: Array, training: bool) -> dict[str, Array]:
-        return {head: layer.forward(x, training) for head, layer in self.heads.items()}
+        y = {head: layer.forward(x, training) for head, layer in self.heads.items()}
+        if "forward" in self.unchecked:
+            for head, layer in self.heads.items():
+                layer.check_result("forward", y[head], len(x), layer.output_shape)
+            self.unchecked.discard("forward")
+        return y
 
     def backward(self, dy: dict[str, Array], sink: Sink) -> Array | None:
         gradients = [layer.backward(dy[head], sink) for head, layer in self.heads.items()]
         if self.dx is None:
             return None
+        if "backward" in self.unchecked:
+            for layer, gradient in zip(self.children, gradients, strict=True):
+                layer.check_result("backward", gradient, len(self.dx), self.input_shape)
+            self.unchecked.discard("backward")
         np.copyto(self.dx, gradients[0])  # type: ignore[arg-type]
         for gradient in gradients[1:]:
             self.dx += gradient

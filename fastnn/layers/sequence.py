@@ -25,7 +25,10 @@ class Chain(Layer):
         return shape
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
+        self.unchecked = {"forward", "backward"}
+        self.n, self.needs = n, []
         for layer in self.children:
+            self.needs.append(needs_dx)
             layer.bind(n, kernels, needs_dx)
             # Below the first parameter nobody reads a gradient.
             needs_dx = needs_dx or any(True for _ in layer.parameters())
@@ -34,12 +37,19 @@ class Chain(Layer):
         y: Any = x
         for layer in self.children:
             y = layer.forward(y, training)
+            if "forward" in self.unchecked:
+                layer.check_result("forward", y, self.n, layer.output_shape)
+        self.unchecked.discard("forward")
         return y
 
     def backward(self, dy: Any, sink: Sink) -> Array | None:
         gradient: Any = dy
-        for layer in reversed(self.children):
+        for layer, needed in zip(reversed(self.children), reversed(self.needs), strict=True):
             gradient = layer.backward(gradient, sink)
-            if gradient is None:
-                return None
+            if not needed:
+                gradient = None
+                break
+            if "backward" in self.unchecked:
+                layer.check_result("backward", gradient, self.n, layer.input_shape)
+        self.unchecked.discard("backward")
         return gradient
