@@ -231,11 +231,13 @@ def class_labels(op: str, labels: ArrayLike, n: int, classes: int) -> tuple[bool
             f"got {array.shape}"
         )
     array = array.reshape(n)
-    if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
-        bad = array[array != np.floor(array)][0]
-        raise ValueError(f"{op}: class numbers must be integers, got {bad}")
-    with np.errstate(invalid="ignore"):  # floats too large become the least integer
-        numbers = np.ascontiguousarray(array, np.int64)
+    whole = array
+    if array.dtype.kind == "f":
+        if not np.all(array == np.floor(array)):
+            bad = array[array != np.floor(array)][0]
+            raise ValueError(f"{op}: class numbers must be integers, got {bad}")
+        whole = np.clip(array, -1, classes)  # what is out of range stays so, and fits an integer
+    numbers = np.ascontiguousarray(whole, np.int64)
     # As unsigned numbers, those below zero are the largest: one pass finds both kinds.
     if n and numbers.view(np.uint64).max() >= classes:
         bad = array[(array < 0) | (array >= classes)][0]

@@ -645,7 +645,7 @@ def test_saving_follows_links_keeps_modes_and_leaves_devices_alone(tmp_path):
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
     net.load_weights(real)
     os.mkfifo(fifo)
-    with pytest.raises(OSError, match="not a regular file.*fifo"):
+    with pytest.raises(OSError, match=r"not a regular file.*fifo"):
         net.save_weights(fifo)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
