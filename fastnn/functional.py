@@ -67,16 +67,13 @@ def activation_code(op: str, activation: str | None) -> int:
     return FUSED_ACTIVATIONS[name]
 
 
-def check_number(
-    op: str, name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False
-) -> float:
-    """``value`` as a float if it is a finite number in [low, high), or (low, high) if open_low."""
+def check_number(op: str, name: str, value: float, low: float, high: float = math.inf) -> float:
+    """``value`` as a float if it is a finite number in [low, high)."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
         value, bool
     )
-    if not number or not (low < value if open_low else low <= value) or not value < high:
-        interval = f"{'(' if open_low else '['}{low}, {high})"
-        raise ValueError(f"{op}: {name} must be a number in {interval}, got {value!r}")
+    if not number or not low <= value < high:
+        raise ValueError(f"{op}: {name} must be a number in [{low}, {high}), got {value!r}")
     return float(value)
 
 
