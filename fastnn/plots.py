@@ -1,0 +1,320 @@
+"""Pictures of experiments: curves, confusion matrices, predictions (PNG), weights (animated GIF).
+
+PNGs need matplotlib, which is an extra of the installation; the GIF needs Pillow only. Figures
+are drawn in memory, without display and without pyplot's global state, and written whole or not
+at all. Colours are those of Okabe and Ito (2008), and lines differ in their dashes and right and
+wrong in a mark too, so that a picture says the same in grey.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from fastnn.files import write_atomically
+
+Array = NDArray[Any]
+Path = str | os.PathLike[str]
+
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+_GUESSED, _TRUE, _WRONG = "#BBBBBB", "#7CC7A9", "#B03A00"
+_DPI = 110
+#: Inches: the side of a picture in ``predictions``, and a line of text or a bar below it.
+_PICTURE, _LINE = 1.25, 0.16
+
+
+def available() -> bool:
+    """Whether matplotlib can be imported."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def require() -> None:
+    """Raise ``RuntimeError``, with what to install, unless matplotlib is there."""
+    if not available():
+        raise RuntimeError("pictures need matplotlib: pip install fastnn-engine[plots]")
+
+
+def curves(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    xlabel: str = "epoch",
+    log: Iterable[str] = (),
+    bands: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+) -> None:
+    """Draw lines over 1, 2, 3 …: one sub-plot per panel, one line per label.
+
+    ``panels[title][label]`` are the values; ``bands[title][label]``, where given, is the half
+    width of a band around them (a standard error). ``log`` names the panels with a logarithmic
+    axis: values <= 0 have no place there and are left out.
+    """
+    panels = {title: dict(lines) for title, lines in panels.items()}
+    if not panels or not all(panels.values()):
+        raise ValueError("curves: expected at least one panel, and a line in each")
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    figure = _figure(5.2 * len(panels), 4.0)
+    for axes, (title, lines) in zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True):
+        logarithmic = title in log and any(v > 0 for values in lines.values() for v in values)
+        for label, values in lines.items():
+            y = np.asarray(values, np.float64)
+            x = np.arange(1, len(y) + 1)
+            number = labels.index(label)
+            colour = _COLOURS[number % len(_COLOURS)]
+            shown = np.where(y > 0, y, np.nan) if logarithmic else y
+            axes.plot(
+                x, shown, label=label, color=colour, linestyle=_DASHES[number % len(_DASHES)],
+                linewidth=1.5, marker="o" if len(y) == 1 else None,
+            )  # fmt: skip
+            half = (bands or {}).get(title, {}).get(label)
+            if half is not None:
+                low, high = y - np.asarray(half), y + np.asarray(half)
+                if logarithmic:
+                    # Down to 0 would be down without end: such a band stops at the line.
+                    low = np.where(low > 0, low, shown)
+                axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        if logarithmic:
+            axes.set_yscale("log")
+        axes.set_title(title)
+        axes.set_xlabel(xlabel)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small", handlelength=3)
+    _save(figure, path)
+
+
+def confusion(path: Path, matrices: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> None:
+    """Draw confusion matrices side by side: ``matrices[head]`` is (counts, class names).
+
+    ``counts`` (C, C): rows are true classes, columns guessed ones. Colours are parts of the row,
+    so that rare classes are seen too; with few classes each cell shows its count.
+    """
+    if not matrices:
+        raise ValueError("confusion: expected at least one matrix")
+    checked: dict[str, tuple[Array, Sequence[str]]] = {}
+    for head, (counts, names) in matrices.items():
+        matrix = np.asarray(counts, np.float64)
+        if matrix.shape != (len(names), len(names)):
+            raise ValueError(
+                f"confusion: {head or 'the matrix'} must have shape {(len(names),) * 2}, "
+                f"got {matrix.shape}"
+            )
+        checked[head] = matrix, names
+    sizes = [max(3.4, 0.26 * len(names) + 1.8) for _, names in checked.values()]
+    figure = _figure(sum(sizes) + 0.6, 0.8 * max(sizes) + 0.4)
+    all_axes = _row_of_axes(figure, len(sizes), sizes)
+    for axes, (head, (matrix, names)) in zip(all_axes, checked.items(), strict=True):
+        parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(parts, cmap="cividis", vmin=0, vmax=1)
+        few = len(names) <= 12
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8 if few else 6)
+        axes.set_yticks(range(len(names)), names, fontsize=8 if few else 6)
+        axes.set_xlabel("guessed")
+        axes.set_ylabel("true")
+        axes.set_title(head)
+        if few:
+            for (i, j), n in np.ndenumerate(matrix):
+                axes.text(j, i, f"{n:g}", ha="center", va="center", fontsize=8,
+                    color="black" if parts[i, j] > 0.5 else "white")  # fmt: skip
+        bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.03)
+        bar.set_label("part of the true class", fontsize=7)
+        bar.ax.tick_params(labelsize=7)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one head or one model says of N images.
+
+    ``guessed`` and ``true`` (N,) are class numbers, ``probabilities`` (N, C) or None.
+    """
+
+    guessed: ArrayLike
+    true: ArrayLike
+    class_names: Sequence[str]
+    probabilities: ArrayLike | None = None
+
+
+def predictions(
+    path: Path,
+    images: ArrayLike,
+    answers: Mapping[str, Answers],
+    *,
+    columns: int = 8,
+    top: int = 3,
+) -> None:
+    """Draw images in rows of ``columns``, and below each what every head or model says of it.
+
+    ``images`` (N, H, W, 3) uint8, or (N, H, W) of any range, drawn as grey. With probabilities
+    there are bars of the ``top`` guesses, and of the true class (in green); otherwise one line
+    with the guess, which suits short names. A wrong guess has a cross, and the true class behind
+    it.
+    """
+    pictures = np.asarray(images)
+    n = len(pictures)
+    if pictures.ndim not in (3, 4) or not n or not answers:
+        raise ValueError(
+            f"predictions: expected images (N, H, W) or (N, H, W, 3) with answers, got "
+            f"{pictures.shape} and {len(answers)} answers"
+        )
+    for name, answer in answers.items():
+        for part in ("guessed", "true", "probabilities"):
+            value = getattr(answer, part)
+            if value is not None and len(np.asarray(value)) != n:
+                raise ValueError(f"predictions: {name}: {part} must have length {n}")
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    # Sizes are in inches.
+    heights = [
+        _LINE if answer.probabilities is None else (2 + top + 1) * _LINE + 0.05
+        for answer in answers.values()
+    ]
+    width, height = 1.6, _PICTURE + sum(heights) + 0.2
+    figure = _figure(width * columns + 0.1, height * rows + 0.1, layout=None)
+    total_width, total_height = figure.get_size_inches()
+
+    def axes_at(column: int, y: float, h: float) -> Any:
+        left = 0.1 + column * width
+        box = (left / total_width, y / total_height, (width - 0.1) / total_width, h / total_height)
+        axes = figure.add_axes(box)
+        axes.set_axis_off()
+        return axes
+
+    grey = {"cmap": "gray_r", "vmin": pictures.min(), "vmax": pictures.max()}
+    for i, picture in enumerate(pictures):
+        column, y = i % columns, total_height - (i // columns) * height - _PICTURE - 0.1
+        axes = axes_at(column, y, _PICTURE)
+        axes.imshow(picture, **(grey if picture.ndim == 2 else {}))
+        axes.set_anchor("W")
+        for (name, answer), h in zip(answers.items(), heights, strict=True):
+            y -= h
+            _draw_answer(axes_at(column, y, h), h, name, answer, i, top)
+    _save(figure, path)
+
+
+def _draw_answer(axes: Any, height: float, name: str, answer: Answers, i: int, top: int) -> None:
+    """One answer in axes of that height in inches: a line, and bars if there are probabilities."""
+    guessed, true = (int(np.asarray(a)[i]) for a in (answer.guessed, answer.true))
+    names = answer.class_names
+    axes.set_xlim(0, 1)
+    axes.set_ylim(height, 0)
+    style = {"fontsize": 6.5, "va": "center"}
+    if guessed != true:
+        style |= {"color": _WRONG, "fontweight": "bold"}
+    text = f"{'✓' if guessed == true else '✗'} {name}: {names[guessed]}"
+    if answer.probabilities is None:
+        text += "" if guessed == true else f", true: {names[true]}"
+        axes.text(0, _LINE / 2, text, **style)
+        return
+    axes.text(0, _LINE / 2, text, **style)
+    axes.text(0, 1.4 * _LINE, f"true: {names[true]}", fontsize=6.5, va="center")
+    probabilities = np.asarray(answer.probabilities)[i]
+    shown = [int(c) for c in np.argsort(-probabilities, kind="stable")[:top]]
+    if true not in shown:
+        shown.append(true)
+    for row, c in enumerate(shown):
+        y = (row + 2.5) * _LINE
+        fill = {"color": _TRUE, "hatch": "///"} if c == true else {"color": _GUESSED}
+        axes.barh(y, probabilities[c], 0.8 * _LINE, edgecolor="white", linewidth=0, **fill)
+        axes.text(0.02, y, f"{names[c]} {probabilities[c]:.2f}", fontsize=6.5, va="center")
+
+
+def weight_movie(
+    path: Path,
+    frames: Sequence[Array],
+    *,
+    epochs: Sequence[int],
+    tile: tuple[int, int] = (8, 8),
+    columns: int = 10,
+    zoom: int = 4,
+    milliseconds: int = 120,
+) -> None:
+    """Write an animated GIF of a dense layer's weights as it learns.
+
+    ``frames[i]`` (K, units) are the weights after ``epochs[i]`` epochs, K = the product of
+    ``tile``: each hidden unit is a tile of so many pixels, enlarged ``zoom`` times. Blue is
+    negative, orange positive; one scale holds for all frames, and the largest 1 % of all weights
+    have the full colour.
+    """
+    weights = np.asarray(frames, np.float64)
+    rows_of_tile, columns_of_tile = tile
+    if weights.ndim != 3 or len(weights) < 2 or weights.shape[1] != rows_of_tile * columns_of_tile:
+        raise ValueError(
+            f"weight_movie: expected two frames or more of ({rows_of_tile * columns_of_tile}, "
+            f"units), got {weights.shape}"
+        )
+    if len(epochs) != len(weights):
+        raise ValueError(f"weight_movie: {len(weights)} frames need as many epochs")
+    scale = float(np.quantile(np.abs(weights), 0.99)) or 1.0
+    units = weights.shape[2]
+    columns = min(columns, units)
+    rows = math.ceil(units / columns)
+    gap, head = 2, 20
+    step_y, step_x = (size * zoom + gap for size in tile)
+    black, background = _LEVELS, _LEVELS + 1
+    font = ImageFont.load_default(13)
+    pictures = []
+    for frame, epoch in zip(weights, epochs, strict=True):
+        levels = np.rint((np.clip(frame / scale, -1, 1) + 1) / 2 * (_LEVELS - 1)).astype(np.uint8)
+        canvas = np.full((head + rows * step_y + gap, columns * step_x + gap), background, np.uint8)
+        for unit in range(units):
+            y = head + unit // columns * step_y + gap
+            x = unit % columns * step_x + gap
+            pixels = np.kron(levels[:, unit].reshape(tile), np.ones((zoom, zoom), np.uint8))
+            canvas[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+        picture = Image.fromarray(canvas)
+        picture.putpalette(_palette())
+        draw = ImageDraw.Draw(picture)
+        draw.fontmode = "1"
+        draw.text((4, 2), f"epoch {epoch}    scale ±{scale:.2g}", fill=black, font=font)
+        pictures.append(picture)
+    data = io.BytesIO()
+    pictures[0].save(
+        data, "GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
+        duration=[milliseconds] * (len(pictures) - 1) + [12 * milliseconds],
+    )  # fmt: skip
+    write_atomically(path, data.getvalue())
+
+
+#: Colours of the weights; an odd number, so that zero is white.
+_LEVELS = 63
+
+
+def _palette() -> list[int]:
+    """Blue over white to orange, then black for text and grey for what lies between the tiles."""
+    ends = np.array([(0, 69, 135), (255, 255, 255), (190, 75, 0)], np.float64)
+    at = np.linspace(0, 2, _LEVELS)
+    ramp = np.stack([np.interp(at, range(3), ends[:, channel]) for channel in range(3)], axis=1)
+    extra = [(0, 0, 0), (150, 150, 150)]
+    return [int(v) for colour in [*np.rint(ramp).tolist(), *extra] for v in colour]
+
+
+def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
+    """A figure of that size in inches, with a canvas of its own."""
+    require()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _row_of_axes(figure: Any, n: int, widths: Sequence[float] | None = None) -> list[Any]:
+    return list(figure.subplots(1, n, squeeze=False, width_ratios=widths)[0])
+
+
+def _save(figure: Any, path: Path) -> None:
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    write_atomically(path, data.getvalue())
