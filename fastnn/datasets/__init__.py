@@ -1,7 +1,29 @@
-"""Data: the built-in digits, tables from CSV files, and splitting off a test set."""
+"""Data: the built-in digits, CSV tables, image folders and Office-31, and splitting them."""
 
 from fastnn.datasets.digits import load_digits
-from fastnn.datasets.prepare import split, standardise
+from fastnn.datasets.images import (
+    ImageFolder,
+    Images,
+    default_cache_folder,
+    read_image_folder,
+    read_images,
+)
+from fastnn.datasets.office31 import Office31, load_office31
+from fastnn.datasets.prepare import course_split, split, standardise
 from fastnn.datasets.tables import Table, read_csv
 
-__all__ = ["Table", "load_digits", "read_csv", "split", "standardise"]
+__all__ = [
+    "ImageFolder",
+    "Images",
+    "Office31",
+    "Table",
+    "course_split",
+    "default_cache_folder",
+    "load_digits",
+    "load_office31",
+    "read_csv",
+    "read_image_folder",
+    "read_images",
+    "split",
+    "standardise",
+]
