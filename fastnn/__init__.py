@@ -15,7 +15,7 @@ from fastnn.backends import (
 from fastnn.backends.threads import get_num_threads, set_num_threads
 from fastnn.config import show_config
 from fastnn.gradcheck import check_gradients
-from fastnn.layers import Activation, Chain, Dense, Flatten, Heads, Layer
+from fastnn.layers import Activation, Chain, Dense, Flatten, Heads, Layer, Rescaling
 from fastnn.model import Sequential
 from fastnn.training import History
 
@@ -29,6 +29,7 @@ __all__ = [
     "Heads",
     "History",
     "Layer",
+    "Rescaling",
     "Sequential",
     "available_backends",
     "available_isas",
