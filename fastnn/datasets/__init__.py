@@ -1,6 +1,7 @@
-"""Data: the built-in digits, CSV tables, image folders and Office-31, and splitting them."""
+"""Data: digits, CSV tables, image folders, Office-31 and its drawn stand-in; splitting it."""
 
 from fastnn.datasets.digits import load_digits
+from fastnn.datasets.drawn import draw_office31
 from fastnn.datasets.images import (
     ImageFolder,
     Images,
@@ -19,6 +20,7 @@ __all__ = [
     "Table",
     "course_split",
     "default_cache_folder",
+    "draw_office31",
     "load_digits",
     "load_office31",
     "read_csv",

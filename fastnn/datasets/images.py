@@ -100,7 +100,8 @@ def read_images(
     it isn't as it should be, or can't be written, a note says so and the files are decoded.
     """
     files = [Path(path) for path in paths]
-    _check_arguments(size, resample, workers, on_damaged)
+    check_size(size)
+    _check_choices(resample, workers, on_damaged)
     notes: list[str] = []
     store = None if cache is None else _Cache(Path(cache), files, size, resample)
     found = store.read(notes) if store else None
@@ -190,6 +191,13 @@ def require_some(folder: Path, images: Images) -> None:
         )
 
 
+def check_size(size: Any) -> None:
+    """Raise ``ValueError`` unless ``size`` is (height, width), two integers >= 1."""
+    whole = isinstance(size, Sequence) and all(type(side) is int and side > 0 for side in size)
+    if not whole or len(size) != 2:
+        raise ValueError(f"size must be (height, width), two integers >= 1, got {size!r}")
+
+
 def default_cache_folder() -> Path:
     """Where to keep caches: ``$FASTNN_CACHE``, else fastnn's folder in the system's usual place.
 
@@ -218,10 +226,7 @@ def _suffixes() -> str:
     return ", ".join(SUFFIXES)
 
 
-def _check_arguments(size: Any, resample: str, workers: int | None, on_damaged: str) -> None:
-    whole = isinstance(size, Sequence) and all(type(side) is int and side > 0 for side in size)
-    if not whole or len(size) != 2:
-        raise ValueError(f"size must be (height, width), two integers >= 1, got {size!r}")
+def _check_choices(resample: str, workers: int | None, on_damaged: str) -> None:
     if resample not in RESAMPLE:
         raise unknown("resample", resample, RESAMPLE)
     if on_damaged not in ON_DAMAGED:
