@@ -12,6 +12,7 @@ from fastnn import (
     Flatten,
     Heads,
     Layer,
+    Rescaling,
     Sequential,
     check_gradients,
     initializers,
@@ -25,6 +26,7 @@ LAYERS = {
     **{f"dense, {name}": lambda name=name: Dense(7, activation=name) for name in FUSED_ACTIVATIONS},
     **{name: lambda name=name: Activation(name) for name in FUSED_ACTIVATIONS},
     "flatten": Flatten,
+    "rescaling": lambda: Rescaling(0.4, offset=-0.3),
     "chain": lambda: Chain([Dense(4, activation="tanh"), Dense(6, activation="sigmoid")]),
 }
 
