@@ -1,5 +1,6 @@
 """Optimizers: the hyper-parameters of one update rule, and which kernel carries it out.
 
+A rule may also be written in Python: a subclass of ``Optimizer`` with an ``update`` method.
 An optimizer holds no arrays, so one instance can serve several models; the state lives beside
 the weights. Rules and both conventions, where the field has two, are in the kernels' reference,
 ``fastnn.backends.reference.update``. The rate may be changed between steps by assigning
@@ -9,6 +10,7 @@ the weights. Rules and both conventions, where the field has two, are in the ker
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from fastnn.errors import unknown
@@ -18,8 +20,17 @@ from fastnn.functional import check_number
 class Optimizer:
     """Base of all optimizers.
 
-    ``op`` names the update kernel, ``state`` its state arrays in the kernel's order, and
-    ``scalars(step)`` the kernel's remaining arguments; ``initial_state`` fills the state.
+    ``state`` names the arrays that the rule keeps for each parameter, in the order in which it
+    takes them; ``initial_state`` fills them. The rule is a kernel, of name ``op`` and with
+    ``scalars(step)`` for its remaining arguments, or it is written in Python: then a subclass
+    has an ``update`` method instead, and all gradients are stored, never streamed.
+
+    >>> import numpy as np
+    >>> class SignDescent(Optimizer):
+    ...     def update(self, param, grad, step):
+    ...         param -= self.learning_rate * np.sign(grad)
+    >>> SignDescent(0.1).in_python
+    True
     """
 
     op = ""
@@ -39,8 +50,26 @@ class Optimizer:
         self._learning_rate = check_number(type(self).__name__, "learning_rate", value, 0)
 
     def scalars(self, step: int) -> tuple[Any, ...]:
-        """Arguments of the kernel after its arrays, for the step of that number (from 1)."""
+        """What follows the arrays, for the step of that number (from 1): the step, if in Python."""
+        return (step,)
+
+    def update(self, *arrays_and_step: Any) -> None:
+        """``update(self, param, grad, *state, step)``: one step of the rule, in place.
+
+        All arrays are 1-D, of one size and of the model's dtype: every parameter of the model at
+        once, one after another. Write into ``param`` and the state (``param -= …``, not
+        ``param = param - …``), not into ``grad``; ``step`` counts from 1.
+        """
         raise NotImplementedError
+
+    @property
+    def in_python(self) -> bool:
+        """Whether the rule is an ``update`` method of a subclass."""
+        return type(self).update is not Optimizer.update
+
+    def rule(self, kernels: SimpleNamespace) -> Callable[..., None]:
+        """The function to call with (param, grad, *state, *scalars)."""
+        return self.update if self.in_python else getattr(kernels, self.op)
 
     def _number(self, name: str, value: float, low: float = 0, high: float = float("inf")) -> float:
         return check_number(type(self).__name__, name, value, low, high)
@@ -185,6 +214,13 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 def get(optimizer: str | Optimizer, learning_rate: float | None = None) -> Optimizer:
     """An optimizer by name (with its default rate, or ``learning_rate``) or an instance."""
     if isinstance(optimizer, Optimizer):
+        name = type(optimizer).__name__
+        if not optimizer.op and not optimizer.in_python:
+            raise TypeError(f"optimizer: {name} has no rule: write an update method")
+        if not isinstance(optimizer.state, tuple):
+            raise TypeError(
+                f"optimizer: {name}.state must be a tuple of names, got {optimizer.state!r}"
+            )
         return optimizer
     if isinstance(optimizer, type):
         raise TypeError(f"optimizer: expected an instance, {optimizer.__name__}(…), got the class")

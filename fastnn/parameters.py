@@ -102,6 +102,7 @@ class ParameterStore:
         """Allocate gradients and the optimizer's state, and start counting steps anew."""
         self.optimizer = optimizer
         self.step = 0
+        keep_gradients = keep_gradients or optimizer.in_python
         size = len(self.values)
         self.gradients = _zeros(size if keep_gradients else self._stored, self.dtype)
         self.state = {
@@ -121,7 +122,7 @@ class ParameterStore:
     def begin_step(self, kernels: SimpleNamespace) -> None:
         """Start a training step: from here the optimizer's rule and its scalars are fixed."""
         self.step += 1
-        self._update = getattr(kernels, self.optimizer.op)
+        self._update = self.optimizer.rule(kernels)
         self._scalars = self.optimizer.scalars(self.step)
 
     def gradient(self, parameter: Parameter) -> Array:

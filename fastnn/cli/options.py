@@ -118,6 +118,51 @@ def sizes(text: str) -> list[int]:
     return [] if text == "none" else [count(1)(part) for part in text.split(",")]
 
 
+def names(kind: str, valid: Iterable[str]) -> Callable[[str], list[str]]:
+    """Several of the names, separated by commas, each once."""
+    one = name(kind, valid)
+    return _typed(lambda text: _distinct([one(part) for part in text.split(",")], text))
+
+
+@_typed
+def seeds(text: str) -> list[int]:
+    """Seeds: ``1,2,3``, ``0-9`` or both, ``0-4,7``. Each once, a thousand at most."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 20 for end in ends):
+            raise ValueError(f"expected seeds such as 1,2,3 or 0-9, got {text!r}")
+        low, high = map(int, ends)
+        if not low <= high < low + MOST_SEEDS - len(found):
+            raise ValueError(f"expected 1 to {MOST_SEEDS} seeds, ranges upwards, got {text!r}")
+        found += range(low, high + 1)
+    return _distinct(found, text)
+
+
+#: More runs than this are a mistake.
+MOST_SEEDS = 1000
+
+
+def _distinct(values: list[Any], text: str) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"expected each once, got {text!r}")
+    return values
+
+
+@_typed
+def folder(text: str) -> Path:
+    """A folder to write into, which may have to be made: ``mkdir(parents=True)`` will work."""
+    path = Path(text)
+    if not text:
+        raise ValueError("expected a folder, got ''")
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"expected a folder, {str(there)!r} is a file")
+    _check_writable(there, text)
+    return path
+
+
 @_typed
 def output(text: str) -> Path:
     """A file that can be written: found out before the work, not after it."""
@@ -128,12 +173,16 @@ def output(text: str) -> Path:
         raise ValueError(f"expected a file, {text!r} is a folder or a device")
     if not path.parent.is_dir():
         raise ValueError(f"{text}: the folder {str(path.parent)!r} does not exist")
+    _check_writable(path.parent, text)
+    return path
+
+
+def _check_writable(place: Path, text: str) -> None:
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise ValueError(f"{text}: can't write there: {os.strerror(error.errno or 0)}") from None
-    return path
 
 
 def check_distinct(**paths: Path | str | None) -> None:
