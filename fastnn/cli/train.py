@@ -6,7 +6,6 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import fastnn
@@ -30,7 +29,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class _Data:
-    """Data of a run; ``mean`` and ``scale`` are what the features were standardised by."""
+    """Data of a run; ``mean`` and ``scale`` are what the features were standardised by.
+
+    Those of one category (one-hot) stay 0 or 1: their mean is set to 0, their scale to 1.
+    """
 
     source: str
     x_train: Array
@@ -38,6 +40,7 @@ class _Data:
     x_test: Array
     y_test: Array
     class_names: list[str] | None
+    feature_names: list[str] | None = None
     mean: Array | None = None
     scale: Array | None = None
 
@@ -45,7 +48,11 @@ class _Data:
 def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn train``."""
     add = parser.add_argument_group("data").add_argument
-    add("--data", metavar="FILE.csv", help="number columns and a target; the digits if unset")
+    add(
+        "--data",
+        metavar="FILE.csv",
+        help="columns of numbers or categories, and a target; the digits if unset",
+    )
     add("--target", metavar="COLUMN", default="-1",
         help="name or number (from 0, negative from the end) of the target column")  # fmt: skip
     add("--header", type=name("header", ("auto", "yes", "no")), default="auto", metavar="WHEN",
@@ -54,8 +61,11 @@ def add_options(parser: CommandParser) -> None:
         "--delimiter",
         default=",",
         metavar="C",
-        help="between the columns of the CSV; \\t for a tab",
+        help="between the columns of the CSV; \\t for a tab, whitespace for runs of blanks",
     )
+    add("--categories", default="auto", metavar="COLUMNS",
+        help="names or numbers of the columns that hold categories (one-hot), with commas "
+        "between them; none; or auto: those without any number")  # fmt: skip
     add("--test-fraction", type=number(0, 1), default=0.2, metavar="F",
         help="part of the rows that is kept for the test")  # fmt: skip
     add = parser.add_argument_group("network").add_argument
@@ -134,6 +144,7 @@ def run(args: argparse.Namespace) -> None:
             "train_rows": len(y_train),
             "test_rows": len(y_test),
             "class_names": classes,
+            "feature_names": data.feature_names,
             # Whoever uses the weights must do the same to the features: (x − mean) / scale.
             "standardised": None if data.mean is None else {"mean": data.mean, "scale": data.scale},
             "network": {
@@ -155,7 +166,9 @@ def run(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace, loss: str | None) -> _Data:
     """The digits, or the table with its features standardised by its training rows."""
     if args.data is None:
-        for option, default in (("target", "-1"), ("header", "auto"), ("delimiter", ",")):
+        for option, default in (
+            ("target", "-1"), ("header", "auto"), ("delimiter", ","), ("categories", "auto"),
+        ):  # fmt: skip
             if getattr(args, option) != default:
                 raise ValueError(f"--{option} needs --data FILE.csv: the digits have no columns")
         if loss not in (None, "softmax_cross_entropy"):
@@ -165,12 +178,16 @@ def _load(args: argparse.Namespace, loss: str | None) -> _Data:
         parts = split(*load_digits(), test_fraction=args.test_fraction, seed=args.seed)
         return _Data("digits", *parts, class_names=[str(i) for i in range(10)])
     task = "auto" if loss is None else "regression" if loss == "mse" else "classification"
+    categories: str | list[str] = args.categories
+    if categories != "auto":
+        categories = [] if categories == "none" else args.categories.split(",")
     table = read_csv(
         args.data,
         args.target,
         task=task,
         header={"auto": None, "yes": True, "no": False}[args.header],
         delimiter=args.delimiter.replace("\\t", "\t"),
+        categories=categories,
     )
     if table.class_names is not None and len(table.class_names) < 2:
         raise ValueError(
@@ -179,6 +196,7 @@ def _load(args: argparse.Namespace, loss: str | None) -> _Data:
         )
     x_train, y_train, x_test, y_test = split(table.x, table.y, args.test_fraction, args.seed)
     mean, scale = standardise(x_train)
+    mean[table.one_hot], scale[table.one_hot] = 0, 1
     return _Data(
         args.data,
         ((x_train - mean) / scale).astype(args.dtype),
@@ -186,6 +204,7 @@ def _load(args: argparse.Namespace, loss: str | None) -> _Data:
         ((x_test - mean) / scale).astype(args.dtype),
         y_test,
         table.class_names,
-        np.asarray(mean),
-        np.asarray(scale),
+        table.feature_names,
+        mean,
+        scale,
     )

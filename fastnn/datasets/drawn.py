@@ -153,9 +153,10 @@ def _draw(drawing: str, style: _Style, size: tuple[int, int], rng: np.random.Gen
             draw.polygon(line, fill=fills[tone])
         else:
             draw.line(line, fill=fills[tone], width=max(1, round(scale)), joint="curve")
+    image = image.reduce(2)
     if style.blur:
-        image = image.filter(ImageFilter.GaussianBlur(style.blur * min(height, width) / 100))
-    pixels = np.asarray(image.reduce(2))
+        image = image.filter(ImageFilter.GaussianBlur(style.blur * min(size) / 100))
+    pixels = np.asarray(image)
     if style.noise:
         noisy = pixels + rng.normal(0, style.noise, pixels.shape)
         pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
@@ -166,7 +167,8 @@ def _parts(drawing: str) -> Iterator[tuple[str, int, Array]]:
     """(kind, tone, points (N, 2)) of each part; ovals and rings become polygons."""
     circle = np.linspace(0, 2 * math.pi, 33)
     for part in drawing.split(";"):
-        (kind, tone), *numbers = part.split()
+        head, *numbers = part.split()
+        kind, tone = head[0], head[1]
         points = np.array(numbers, float).reshape(-1, 2)
         if kind in "OR":
             middle, radii = points
