@@ -53,12 +53,14 @@ def curves(
     xlabel: str = "epoch",
     log: Iterable[str] = (),
     bands: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Draw lines over 1, 2, 3 …: one sub-plot per panel, one line per label.
 
     ``panels[title][label]`` are the values; ``bands[title][label]``, where given, is the half
     width of a band around them (a standard error). ``log`` names the panels with a logarithmic
-    axis: values <= 0 have no place there and are left out.
+    axis: values <= 0 have no place there and are left out. ``limits[title]`` are the ends of the
+    vertical axis, where the data's own won't do.
     """
     panels = {title: dict(lines) for title, lines in panels.items()}
     if not panels or not all(panels.values()):
@@ -86,6 +88,8 @@ def curves(
                 axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         if logarithmic:
             axes.set_yscale("log")
+        if limits and title in limits:
+            axes.set_ylim(*limits[title])
         axes.set_title(title)
         axes.set_xlabel(xlabel)
         axes.grid(alpha=0.3)

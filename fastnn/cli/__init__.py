@@ -1,4 +1,4 @@
-"""The command ``fastnn``: ``compare``, ``train`` and ``info``, one file each.
+"""The command ``fastnn``: ``compare``, ``lab``, ``train``, ``info``, one file each.
 
 A usage or data error is one line on stderr and exit code 2; an interrupt is 130.
 """
@@ -14,11 +14,11 @@ import numpy as np
 
 import fastnn
 from fastnn.backends import threads
-from fastnn.cli import compare, info, train
+from fastnn.cli import compare, info, lab, train
 from fastnn.cli.options import CommandParser
 from fastnn.errors import unknown
 
-COMMANDS = {"compare": compare, "train": train, "info": info}
+COMMANDS = {"compare": compare, "lab": lab, "train": train, "info": info}
 
 
 def _parser() -> CommandParser:
