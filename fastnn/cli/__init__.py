@@ -14,11 +14,11 @@ import numpy as np
 
 import fastnn
 from fastnn.backends import threads
-from fastnn.cli import compare, info, lab, train
+from fastnn.cli import compare, info, lab, office31, train
 from fastnn.cli.options import CommandParser
 from fastnn.errors import unknown
 
-COMMANDS = {"compare": compare, "lab": lab, "train": train, "info": info}
+COMMANDS = {"compare": compare, "lab": lab, "office31": office31, "train": train, "info": info}
 
 
 def _parser() -> CommandParser:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from fastnn import optimizers
 from fastnn.callbacks import Callback
-from fastnn.datasets.office31 import Office31
-from fastnn.datasets.prepare import course_split
+from fastnn.datasets import Office31, course_split
 from fastnn.initializers import RandomNormal
 from fastnn.layers import Dense, Heads, Rescaling
 from fastnn.model import Sequential

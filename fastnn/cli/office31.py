@@ -1,0 +1,337 @@
+"""Train the course's two-headed networks on Office-31: which domain, which object?
+
+The six runs of the text (three networks, with SGD and with Adam), or those that --hidden and
+--optimizer choose, in one table beside the text's figures. Without --data it draws images of its
+own: 31 shapes in three styles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastnn
+from fastnn import plots
+from fastnn.cli.options import (
+    CommandParser,
+    check_distinct,
+    count,
+    folder,
+    name,
+    number,
+    seeds,
+    sizes,
+    table,
+    write_json,
+)
+from fastnn.config import config
+from fastnn.datasets import Office31, default_cache_folder, draw_office31, load_office31
+from fastnn.experiments.office31 import (
+    HEADS,
+    NETWORKS,
+    OPTIMIZERS,
+    Run,
+    Settings,
+    Summary,
+    best,
+    parts,
+    summarise,
+    train_and_test,
+)
+from fastnn.experiments.report import Report, joined, line_of_test
+
+#: The stand-in: so many images, and what is done with them unless something else is asked for.
+_DRAWN_IMAGES, _DRAWN_NETWORKS, _DRAWN_EPOCHS = 1240, ((64, 32, 10),), 20
+#: Test images in the picture of predictions.
+_SHOWN = 16
+
+
+def add_options(parser: CommandParser) -> None:
+    """The options of ``fastnn office31``."""
+    add = parser.add_argument_group("data").add_argument
+    add("--data", type=Path, metavar="FOLDER",
+        help="Office-31: folders amazon, dslr and webcam; drawn images if unset")  # fmt: skip
+    add("--image-size", type=count(1), default=100, metavar="N",
+        help="height and width the images are resized to")  # fmt: skip
+    add("--cache", type=Path, metavar="FOLDER",
+        help=f"where decoded images are kept (default: {default_cache_folder()})")  # fmt: skip
+    add("--no-cache", action="store_true", help="decode every time and keep nothing")
+    add("--skip-damaged", action="store_true",
+        help="leave out files that can't be read, and name them, instead of stopping")  # fmt: skip
+    add(
+        "--workers",
+        type=count(1, 256),
+        metavar="N",
+        help="threads that decode; as many as the kernels have if unset",
+    )
+    runs = parser.add_argument_group("runs: every network with every optimizer, for every seed")
+    add = runs.add_argument
+    add("--hidden", type=sizes, metavar="SIZES",
+        help="sizes of the hidden layers, or none; the text's three networks if unset")  # fmt: skip
+    add("--optimizer", type=name("optimizer", (*OPTIMIZERS, "both")), default="both",
+        metavar="NAME", help=f"both (sgd and adam) or one of {', '.join(OPTIMIZERS)}")  # fmt: skip
+    add("--learning-rate", type=number(0), default=1e-4, metavar="R", help="of any optimizer")
+    add("--epochs", type=count(1), metavar="N",
+        help=f"passes over the training images; 50 if unset, {_DRAWN_EPOCHS} for drawn "
+        "images")  # fmt: skip
+    add("--seeds", type=seeds, metavar="A,B,…",
+        help="a run for each of these seeds, in place of the one of --seed; a seed decides the "
+        "split, the weights and the order of the images, and 1234 is the text's split")  # fmt: skip
+    add("--scale", action="store_true",
+        help="divide the inputs by 255; the text takes them as they are")  # fmt: skip
+    add = parser.add_argument_group("output").add_argument
+    add("--report", type=count(1), default=10, metavar="N", help="epochs between report lines")
+    add("--quiet", action="store_true", help="no report lines")
+    add("--pictures", type=folder, metavar="FOLDER",
+        help="write PNGs there: curves of all runs; predictions and confusion matrices of the run "
+        "that is best on the validation images")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load or draw, train, print, write."""
+    started = time.perf_counter()
+    _check(args)
+    check_distinct(data=args.data, json=args.json, pictures=args.pictures, cache=args.cache)
+    if args.pictures:
+        plots.require()
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    data, source = _data(args)
+    print(source, flush=True)
+    chosen = _settings(args)
+    parts(data, chosen[0].seed)  # what can't be split is an error before anything is trained
+    runs = []
+    for settings in chosen:
+        callbacks = []
+        if not args.quiet:
+            print(flush=True)
+            callbacks = [Report(_title(settings, data), args.report, _tell)]
+        done = train_and_test(data, settings, callbacks)
+        if not args.quiet:
+            _tell(line_of_test(done.test_accuracy.values(), done.test_seconds))
+        runs.append(done)
+    summaries = summarise(runs)
+    print("\n" + runs_table(runs, published=args.data is not None))
+    for line in _notes(runs, args):
+        print(line)
+    if len(summaries) < len(runs):
+        print("\n" + summary_table(summaries))
+    if args.pictures:
+        for path in draw_pictures(args.pictures, runs, data):
+            print(f"picture: {path}")
+    seconds = time.perf_counter() - started
+    print(f"({seconds:.0f} s in all)")
+    write_json(
+        args.json,
+        {
+            "environment": {"fastnn": fastnn.__version__, "numpy": np.__version__, **config()},
+            "data": {
+                "source": source,
+                "drawn": args.data is None,
+                "images": len(data.pixels),
+                "size": data.pixels.shape[1:3],
+                "domains": data.domain_names,
+                "objects": data.object_names,
+                "left_out": [[str(path), reason] for path, reason in data.damaged],
+                "passed_over": [str(path) for path in data.foreign],
+                "notes": data.notes,
+            },
+            "runs": [one.figures() for one in runs],
+            "summaries": [vars(one) for one in summaries],
+            "seconds": seconds,
+        },
+    )
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.data is None:
+        for option in ("cache", "no_cache", "skip_damaged", "workers"):
+            if getattr(args, option):
+                raise ValueError(f"--{option.replace('_', '-')} needs --data: drawn images have "
+                    "no files")  # fmt: skip
+    if args.cache and args.no_cache:
+        raise ValueError("give --cache or --no-cache, not both")
+    if args.seeds and args.seed:
+        raise ValueError("give --seed or --seeds, not both")
+
+
+def _data(args: argparse.Namespace) -> tuple[Office31, str]:
+    """The images, and what they are in a line or several."""
+    started = time.perf_counter()
+    size = (args.image_size, args.image_size)
+    if args.data is None:
+        data = draw_office31(_DRAWN_IMAGES, size, args.seed)
+        what, how = "No --data: images drawn here as a stand-in for Office-31", "drawn"
+    else:
+        data = load_office31(
+            args.data,
+            size,
+            on_damaged="skip" if args.skip_damaged else "raise",
+            workers=args.workers,
+            progress=not args.quiet,
+            cache=None if args.no_cache else args.cache or default_cache_folder(),
+        )
+        what, how = f"Office-31 from {args.data}", "loaded"
+    seconds = time.perf_counter() - started
+    lines = [
+        f"{what}: {len(data.pixels)} images of {args.image_size} × {args.image_size}, "
+        f"{len(data.domain_names)} domains, {len(data.object_names)} objects, {how} in "
+        f"{seconds:.1f} s"
+    ]
+    lines += [f"left out: {path}: {reason}" for path, reason in data.damaged]
+    lines += [f"passed over, not an image: {path}" for path in data.foreign]
+    return data, "\n".join(lines + data.notes)
+
+
+def _settings(args: argparse.Namespace) -> list[Settings]:
+    networks = _DRAWN_NETWORKS if args.data is None else NETWORKS
+    if args.hidden is not None:
+        networks = (tuple(args.hidden),)
+    rules = ("sgd", "adam") if args.optimizer == "both" else (args.optimizer,)
+    epochs = args.epochs or (_DRAWN_EPOCHS if args.data is None else 50)
+    return [
+        Settings(hidden, rule, args.learning_rate, epochs, seed, args.scale)
+        for hidden, rule, seed in product(networks, rules, args.seeds or [args.seed])
+    ]
+
+
+def _title(settings: Settings, data: Office31) -> str:
+    sizes = [data.pixels[0].size, *settings.hidden]
+    layers = " → ".join(map(str, sizes))
+    return (
+        f"{layers} → {len(data.domain_names)} + {len(data.object_names)}, {settings.optimizer} "
+        f"with rate {settings.learning_rate:g}, seed {settings.seed}"
+    )
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def runs_table(runs: list[Run], published: bool) -> str:
+    """A row for each run; ``published``: with the accuracies that the text found."""
+    rows = [["hidden layers", "optimizer", "seed", "accuracy", "text", "majority", "dead units",
+             "seconds", "text/ours", "ms/step", "NumPy/ours", ""]]  # fmt: skip
+    for one in runs:
+        text = one.settings.published
+        rows.append(
+            [
+                one.settings.network,
+                one.settings.optimizer,
+                str(one.settings.seed),
+                joined(one.test_accuracy.values()),
+                joined([text.domain, text.object]) if text and published else "-",
+                joined(one.majority.values()),
+                f"{max(one.dead_units):.2f}" if one.dead_units else "-",
+                f"{one.seconds:.1f}",
+                _times(one.times_faster_than_text),
+                f"{one.ms_per_step:.2f}",
+                _times(one.times_faster_than_numpy),
+                _remark(one),
+            ]
+        )
+    return table(rows, left=2)
+
+
+def _times(factor: float | None) -> str:
+    return "-" if factor is None else f"{factor:.1f}×"
+
+
+def _remark(one: Run) -> str:
+    if one.collapsed:
+        return "collapsed"
+    return ", ".join(f"answers one {head} only" for head in one.constant_heads)
+
+
+def _notes(runs: list[Run], args: argparse.Namespace) -> list[str]:
+    scaled = "divided by 255" if args.scale else "raw, 0 to 255"
+    collapsed = [f"{r.settings.network} {r.settings.optimizer} seed {r.settings.seed}"
+                 for r in runs if r.collapsed]  # fmt: skip
+    lines = [
+        f"Accuracy: {' + '.join(HEADS)}, on the {runs[0].images[2]} test images; "
+        f"{runs[0].images[0]} to train on, {runs[0].images[1]} to validate. Inputs {scaled}.",
+        "Majority: answering with the most frequent class of the training images. Dead units: "
+        "0 for every test image;",
+        "  the part of them in the hidden layer that has most.",
+        "Seconds and ms/step are of training, with shuffling, casting and validation. Text: its "
+        "laptop. NumPy: the same program",
+        "  in plain NumPy (float64), a step on a cloud machine with two cores. Both are compared "
+        "only where inputs and steps are the same.",
+        f"Collapsed, the same answer to every image: {len(collapsed)} of {len(runs)} runs"
+        + (f": {'; '.join(collapsed)}" if collapsed else ""),
+    ]
+    return lines
+
+
+def summary_table(summaries: list[Summary]) -> str:
+    """Mean ± standard error and median over the seeds, for each network and optimizer."""
+    rows = [["hidden layers", "optimizer", "runs", "collapsed"]
+            + [f"{head} {what}" for head in HEADS for what in ("mean", "median")]]  # fmt: skip
+    for one in summaries:
+        figures = []
+        for head in HEADS:
+            mean = f"{one.mean[head]:.3f}"
+            if len(one.seeds) > 1:
+                mean += f" ± {one.standard_error[head]:.3f}"
+            figures += [mean, f"{one.median[head]:.3f}"]
+        hidden = f"({','.join(map(str, one.hidden))})"
+        rows.append(
+            [hidden, one.optimizer, str(len(one.seeds)), str(len(one.collapsed_seeds)), *figures]
+        )
+    return table(rows, left=2)
+
+
+def draw_pictures(folder: Path, runs: list[Run], data: Office31) -> list[Path]:
+    """Curves of all runs, predictions and confusion matrices of the best one."""
+    one = best(runs)
+    names = {"domain": data.domain_names, "object": data.object_names}
+    paths = [folder / f"{stem}.png" for stem in ("curves", "predictions", "confusion")]
+    plots.curves(paths[0], _panels(runs))
+    shown = slice(0, _SHOWN)
+    rows = one.test_rows[shown]
+    true = {"domain": data.domain[rows], "object": data.object[rows]}
+    answers = {
+        head: plots.Answers(
+            guessed=one.outputs[head][shown].argmax(axis=1),
+            true=true[head],
+            class_names=names[head],
+            probabilities=_softmax(one.outputs[head][shown]),
+        )
+        for head in HEADS
+    }
+    plots.predictions(paths[1], data.pixels[rows], answers)
+    plots.confusion(paths[2], {head: (one.confusion[head], names[head]) for head in HEADS})
+    return paths
+
+
+def _panels(runs: list[Run]) -> dict[str, dict[str, list[float]]]:
+    """Of one run, training beside validation; of several, a line of validation for each."""
+    if len(runs) == 1:
+        history = runs[0].history
+        return {
+            title: {"training": history[key], "validation": history[f"val_{key}"]}
+            for title, key in _PANELS.items()
+        }
+    several_seeds = len({one.settings.seed for one in runs}) > 1
+    return {
+        f"{title}, validation" if title != "loss" else "loss": {
+            f"{one.settings.network} {one.settings.optimizer}"
+            + (f" seed {one.settings.seed}" if several_seeds else ""): one.history[
+                "loss" if title == "loss" else f"val_{key}"
+            ]
+            for one in runs
+        }
+        for title, key in _PANELS.items()
+    }
+
+
+_PANELS = {"loss": "loss", **{f"{head} accuracy": f"{head}_accuracy" for head in HEADS}}
+
+
+def _softmax(logits: Any) -> Any:
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
