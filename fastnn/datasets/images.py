@@ -140,8 +140,9 @@ def read_image_folder(
     no classes or no images.
     """
     folder = Path(folder)
-    class_names = find_classes(folder)
-    foreign = [path for path in _visible(folder) if not path.is_dir()]
+    class_names, foreign = list_folders(folder)
+    if not class_names:
+        raise ValueError(f"{folder}: expected a folder for every class, found none")
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
@@ -162,15 +163,19 @@ def read_image_folder(
     )  # fmt: skip
 
 
-def find_classes(folder: PathLike) -> list[str]:
-    """The names of the folders in ``folder``, sorted; hidden ones are passed over.
+def list_folders(folder: Path) -> tuple[list[str], list[Path]]:
+    """(names of the folders, foreign): what is in ``folder``, sorted. Hidden things are neither.
 
-    Raises ``OSError`` if ``folder`` is missing or no folder, ``ValueError`` if there are none.
+    Raises ``OSError`` if ``folder`` is missing or no folder.
     """
-    names = [path.name for path in _visible(Path(folder)) if path.is_dir()]
-    if not names:
-        raise ValueError(f"{folder}: expected a folder for every class, found none")
-    return names
+    names: list[str] = []
+    foreign: list[Path] = []
+    for path in _visible(folder):
+        if path.is_dir():
+            names.append(path.name)
+        else:
+            foreign.append(path)
+    return names, foreign
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -13,7 +13,7 @@ import numpy as np
 from fastnn.datasets.images import (
     Array,
     PathLike,
-    find_classes,
+    list_folders,
     list_images,
     read_images,
     require_some,
@@ -60,15 +60,17 @@ def load_office31(
     not laid out like that or has no images.
     """
     folder = Path(folder)
-    found = find_classes(folder)
+    found, foreign = list_folders(folder)
     domain_names = [name for name in found if (folder / name / "images").is_dir()]
     if not domain_names:
         raise ValueError(
-            f"{folder}: expected the folders <domain>/images/<object>, found {_some(found)}, "
-            "without images/ in it"
+            f"{folder}: expected the folders <domain>/images/<object>, found {_some(found)}"
         )
-    foreign = [folder / name for name in found if name not in domain_names]
-    objects = {name: find_classes(folder / name / "images") for name in domain_names}
+    foreign += [folder / name for name in found if name not in domain_names]
+    objects: dict[str, list[str]] = {}
+    for name in domain_names:
+        objects[name], others = list_folders(folder / name / "images")
+        foreign += others
     object_names = sorted(set().union(*objects.values()))
     paths: list[Path] = []
     labels: list[tuple[int, int]] = []
@@ -93,4 +95,5 @@ def load_office31(
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = names[:5] + ([f"{len(names) - 5} more"] if len(names) > 5 else [])
+    return f"{', '.join(shown)} without images/ in them" if names else "no folders"
