@@ -220,6 +220,31 @@ def test_train_on_csv_regression(tmp_path, rng, capsys):
     assert "Epoch" not in out
 
 
+def test_train_on_categories(tmp_path, rng, capsys):
+    """The class is the category; its columns stay 0 and 1, the number is standardised."""
+    kinds = rng.choice(["red", "green", "blue"], 90)
+    numbers = rng.normal(500, 20, 90)
+    path, data = tmp_path / "c.csv", tmp_path / "t.json"
+    rows = [f"{kind} {n:.3f}  is-{kind}\n" for kind, n in zip(kinds, numbers, strict=True)]
+    path.write_text("colour  size  what\n" + "".join(rows))
+    args = ["train", "--data", str(path), "--delimiter", "whitespace", "--hidden", "none"]
+    more = ["--epochs", "40", "--learning-rate", "0.1", "--quiet", "--json", str(data)]
+    assert main([*args, *more]) == 0
+    assert "4 features, 3 classes" in capsys.readouterr().out
+    found = json.loads(data.read_text())
+    assert found["test"]["accuracy"] == 1
+    assert found["feature_names"] == ["colour=blue", "colour=green", "colour=red", "size"]
+    mean, scale = found["standardised"]["mean"], found["standardised"]["scale"]
+    assert (mean[:3], scale[:3]) == ([0, 0, 0], [1, 1, 1])
+    assert mean[3] == pytest.approx(500, abs=10)
+    assert scale[3] == pytest.approx(20, rel=0.3)
+
+    assert main([*args, *more, "--categories", "colour,1", "--epochs", "1"]) == 0
+    assert len(json.loads(data.read_text())["feature_names"]) == 3 + len(set(numbers))
+    fails(capsys, [*args, "--categories", "none"], "line 2, column 1 ('colour')", "'")
+    fails(capsys, [*args, "--categories", "color"], "did you mean 'colour'")
+
+
 def test_train_without_test_rows(csv, tmp_path, capsys):
     assert main(["train", "--data", str(csv), "--test-fraction", "0", "--epochs", "1"]) == 0
     assert "No test" in capsys.readouterr().out
@@ -266,6 +291,7 @@ def fails(capsys, args, *parts, code=2):
         (["train", "--learning-rate", "nan"], ["--learning-rate", "'nan'"]),
         (["train", "--test-fraction", "1"], ["--test-fraction", "< 1"]),
         (["train", "--target", "kind"], ["--target needs --data"]),
+        (["train", "--categories", "none"], ["--categories needs --data"]),
         (["train", "--loss", "mse"], ["10 classes", "softmax_cross_entropy"]),
         (["train", "--data", "none.csv"], ["none.csv: No such file"]),
         (["train", "--data", "."], [".: Is a directory"]),

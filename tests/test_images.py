@@ -616,7 +616,7 @@ def test_stand_in_can_be_learnt():
 
 
 def test_stand_in_objects_differ():
-    """No two drawings share half of their outline's pixels: they are no variants of each other."""
+    """The outlines of no two objects, averaged over their drawings, are nearly the same."""
     data = draw_office31(31 * 10, (40, 40), seed=0)
     white = data.domain == 0
     shapes = np.stack([
@@ -625,7 +625,7 @@ def test_stand_in_objects_differ():
     ])  # fmt: skip
     shapes -= shapes.mean(axis=0)
     shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
-    assert np.triu(shapes @ shapes.T, 1).max() < 0.95
+    assert np.triu(shapes @ shapes.T, 1).max() < 0.92
 
 
 def test_stand_in_errors():
