@@ -92,6 +92,7 @@ def curves(
             axes.set_ylim(*limits[title])
         axes.set_title(title)
         axes.set_xlabel(xlabel)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", handlelength=3)
     _save(figure, path)

@@ -74,6 +74,20 @@ def test_a_wrong_gradient_of_your_own_layer_is_found():
         exec(check, scope)
 
 
+def test_your_own_optimizer_runs_and_learns(capsys):
+    scope = {"__name__": "contributing"}
+    for code in blocks("optimizer"):
+        exec(code, scope)
+    assert capsys.readouterr().out == "True\n"
+    # Two steps by hand: m is 0.01 · 2, then −0.1 · 3 outweighs 0.9 · 0.02.
+    w, m = np.array([1.0]), np.zeros(1)
+    lion = scope["Lion"](0.5)
+    for step, g in enumerate(([2.0], [-3.0]), 1):
+        lion.update(w, np.array(g), m, step)
+    assert w == 1.0
+    assert m == pytest.approx([0.99 * 0.02 - 0.03])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_example_kernel_agrees_on_numba_reference_and_naive_loops(dtype, tmp_path):
     reference = extended("fastnn/backends/reference/activation.py", tmp_path)

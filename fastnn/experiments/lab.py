@@ -32,6 +32,7 @@ from fastnn import backends, plots
 from fastnn.backends import threads
 from fastnn.callbacks import Callback
 from fastnn.datasets import load_digits, split
+from fastnn.errors import unknown
 from fastnn.layers import Dense
 from fastnn.losses import SoftmaxCrossEntropy
 from fastnn.model import Sequential
@@ -301,9 +302,15 @@ def lab(
     do not depend on their number. The first seed's weights are filmed. They are started by
     *spawn*: a script that calls this needs ``if __name__ == "__main__":``.
 
-    Raises ``RuntimeError`` if a process dies, ``FloatingPointError`` if a loss isn't finite; on
-    any error and on an interrupt, the other runs end too.
+    Raises ``ValueError`` for an unknown name, ``RuntimeError`` if a process dies,
+    ``FloatingPointError`` if a loss isn't finite. On any error and on an interrupt, the other
+    runs end too.
     """
+    for name in names:
+        if name not in (*OPTIMIZERS, SKLEARN):
+            raise unknown("optimizer", name, (*OPTIMIZERS, SKLEARN))
+    if not names or not seeds:
+        raise ValueError("lab: expected at least one optimizer and one seed")
     backend = backends.current_backend()
     jobs = [Job(name, seed, epochs, backend, seed == seeds[0]) for name in names for seed in seeds]
     workers = min(processes or threads.usable_cpus(), len(jobs))
@@ -441,7 +448,7 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     data = samples(first[0].seed)
     wrong = np.sum([run.guesses != data.y_test for run in first], axis=0)
     hard = np.argsort(-wrong, kind="stable")[:10]
-    easy = np.flatnonzero(wrong == 0)[:10]
+    easy = np.setdiff1d(np.flatnonzero(wrong == 0), hard)[:10]
     shown = np.concatenate([hard, easy])
     digits = [str(digit) for digit in range(10)]
     plots.predictions(
