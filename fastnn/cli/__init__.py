@@ -1,4 +1,4 @@
-"""The command ``fastnn``: ``compare``, ``lab``, ``train``, ``info``, one file each.
+"""The command ``fastnn``: ``compare``, ``lab``, ``office31``, ``train``, ``info``, one file each.
 
 A usage or data error is one line on stderr and exit code 2; an interrupt is 130.
 """
