@@ -49,8 +49,8 @@ def bomb(path, side):
 
 @pytest.fixture
 def files(tmp_path, rng):
-    """Three good images."""
-    return [save(picture(rng), tmp_path / "in" / f"{i}.png") for i in range(3)]
+    """Three good images, of equally many bytes."""
+    return [save(picture(rng), tmp_path / "in" / f"{i}.bmp") for i in range(3)]
 
 
 # --- decoding ---
@@ -231,7 +231,7 @@ def test_damaged_files(files, rng, kind, recwarn):
 def test_several_damaged_files_are_counted(files):
     for path in files[1:]:
         path.write_text("x")
-    with pytest.raises(ValueError, match=r"1\.png: not an image .* \(1 more can't be read\)"):
+    with pytest.raises(ValueError, match=r"1\.bmp: not an image .* \(1 more can't be read\)"):
         read_images(files)
 
 
@@ -315,6 +315,12 @@ def damage_list(file):
     assert data != file.read_bytes()
 
 
+def damage_shape(file):
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"[3,100,100,3]", b"[3,100,3,100]"))
+    assert data != file.read_bytes()
+
+
 def truncate(file):
     file.write_bytes(file.read_bytes()[:-50])
 
@@ -345,6 +351,7 @@ def put_folder(file):
     [
         (damage, "the image cache is damaged"),
         (damage_list, "the image cache is damaged"),
+        (damage_shape, "the image cache is damaged"),
         (truncate, "the image cache is damaged"),
         (truncate_head, "the image cache is damaged"),
         (lambda file: file.write_bytes(b""), "the image cache is damaged"),
@@ -371,6 +378,7 @@ def test_cache_of_files_that_changed_is_replaced(files, cache, rng, no_decoder):
     before = files[1].stat()
     save(picture(rng), files[1])
     os.utime(files[1], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert files[1].stat().st_size == before.st_size
     right = read_images(files).pixels
     again = read_images(files, cache=cache)
     np.testing.assert_array_equal(again.pixels, right)
@@ -379,7 +387,7 @@ def test_cache_of_files_that_changed_is_replaced(files, cache, rng, no_decoder):
     # A file that became damaged isn't hidden by the cache, whatever its time says.
     files[1].write_text("no image any more")
     os.utime(files[1], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    with pytest.raises(ValueError, match=r"1\.png: not an image"):
+    with pytest.raises(ValueError, match=r"1\.bmp: not an image"):
         read_images(files, cache=cache)
 
 
@@ -392,7 +400,7 @@ def test_cache_remembers_damaged_files(files, cache, no_decoder):
     assert again.paths == [files[0], files[2]]
     assert again.kept.tolist() == [0, 2]
     np.testing.assert_array_equal(again.pixels, first.pixels)
-    with pytest.raises(ValueError, match=r"1\.png: not an image"):
+    with pytest.raises(ValueError, match=r"1\.bmp: not an image"):
         read_images(files, cache=cache)
 
 
@@ -477,13 +485,14 @@ def test_image_folder(folder, cache, no_decoder):
 
 
 def test_image_folder_without_its_damaged_files(folder):
-    (folder / "dog" / "a.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"a\.png: not an image"):
+    (folder / "ant" / "c.bmp").write_text("no image")
+    with pytest.raises(ValueError, match=r"c\.bmp: not an image"):
         read_image_folder(folder)
     found = read_image_folder(folder, on_damaged="skip")
-    assert found.labels.tolist() == [0, 2]
-    assert found.paths == [folder / "ant/c.bmp", folder / "dog/b.PNG"]
-    assert found.damaged == [(folder / "dog/a.png", "not an image in JPEG, PNG, BMP")]
+    assert found.class_names == ["ant", "cat", "dog"]
+    assert found.labels.tolist() == [2, 2]
+    assert found.paths == [folder / "dog/a.png", folder / "dog/b.PNG"]
+    assert found.damaged == [(folder / "ant/c.bmp", "not an image in JPEG, PNG, BMP")]
 
 
 def test_image_folder_errors(tmp_path, folder):
@@ -575,6 +584,10 @@ def test_office31_errors(tmp_path, office):
     shutil.copy(office / "amazon/images/mug/frame_0001.jpg", empty / "amazon" / "images")
     with pytest.raises(ValueError, match="empty: no images in its folders"):
         load_office31(empty)
+    (empty / "amazon" / "images" / "mug").mkdir()
+    (empty / "amazon" / "images" / "mug" / "a.jpg").write_text("no image")
+    with pytest.raises(ValueError, match="empty: none of its 1 images can be read"):
+        load_office31(empty, on_damaged="skip")
 
 
 # --- the stand-in ---
