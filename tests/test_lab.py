@@ -357,6 +357,7 @@ def test_summary():
     found = curves(runs)
     assert found["test accuracy"]["SGD"]["mean"] == pytest.approx([0.1, 0.65, 0.85])
     assert found["test accuracy"]["SGD"]["error"] == pytest.approx([0.0, 0.05, 0.05])
+    assert found["training loss"]["SGD"]["median"] == pytest.approx([2.0, 1.0, 0.6])
     assert list(found["training loss"]) == ["SGD", SKLEARN]
     assert list(found["test accuracy"]) == ["SGD"]
 

@@ -408,9 +408,10 @@ def summary(runs: Sequence[Run]) -> list[Row]:
 
 
 def curves(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Means and standard errors over the seeds: ``[figure][optimizer]["mean" | "error"]``.
+    """Figures by epoch, over the seeds: ``[figure][optimizer]["mean" | "error" | "median"]``.
 
-    Figures are ``training loss``, ``validation accuracy`` and ``test accuracy``, by epoch.
+    Figures are ``training loss``, ``validation accuracy`` and ``test accuracy``; ``error`` is the
+    standard error of the mean.
     """
     parts = {"training loss": "loss", "validation accuracy": "validation", "test accuracy": "test"}
     found: dict[str, dict[str, dict[str, list[float]]]] = {title: {} for title in parts}
@@ -425,6 +426,7 @@ def curves(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, list[float]]]]:
             found[title][name] = {
                 "mean": [statistics.fmean(values) for values in by_epoch],
                 "error": [_error(values) or 0.0 for values in by_epoch],
+                "median": [statistics.median(values) for values in by_epoch],
             }
     return {title: lines for title, lines in found.items() if lines}
 
@@ -435,13 +437,19 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     ``curves.png``; ``digits.png``, twenty test digits of the first seed with all guesses, those
     first that most models got wrong; ``weights-….gif``, the first layer of each optimizer.
     """
-    found = curves(runs)
-    lines = {title: {n: c["mean"] for n, c in group.items()} for title, group in found.items()}
-    bands = {title: {n: c["error"] for n, c in group.items()} for title, group in found.items()}
-    # The end matters: all start at a tenth.
-    ends = {title: min(v[-1] for v in group.values()) for title, group in lines.items()}
-    limits = {title: (max(0, end - 0.05), 1.0) for title, end in ends.items() if "acc" in title}
-    plots.curves(folder / "curves.png", lines, log=["training loss"], bands=bands, limits=limits)
+    lines, bands, limits = {}, {}, {}
+    for title, group in curves(runs).items():
+        if title == "training loss":
+            # One seed's jump would hide the others in a mean.
+            title += ", median over the seeds"
+            lines[title] = {name: figure["median"] for name, figure in group.items()}
+        else:
+            lines[title] = {name: figure["mean"] for name, figure in group.items()}
+            bands[title] = {name: figure["error"] for name, figure in group.items()}
+            # The end matters: all start at a tenth.
+            limits[title] = max(0.0, min(v[-1] for v in lines[title].values()) - 0.05), 1.0
+    log = [title for title in lines if title not in limits]
+    plots.curves(folder / "curves.png", lines, log=log, bands=bands, limits=limits)
     written = [folder / "curves.png", folder / "digits.png"]
 
     first = [run for run in runs if run.seed == runs[0].seed]
