@@ -267,6 +267,19 @@ def test_the_seed_decides_everything(data):
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_the_seed_decides_the_order_too(data, monkeypatch):
+    given = []
+    fit = Sequential.fit
+
+    def spy(self, *args, **options):
+        given.append((self.seed, options["seed"], options["batch_size"]))
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(Sequential, "fit", spy)
+    train_and_test(data, Settings((4,), epochs=1, seed=6))
+    assert given == [(6, 6, 10)]
+
+
 def test_a_collapsed_run_is_found(data):
     """A rate that throws every hidden unit out of range in the first steps."""
     found = train_and_test(data, Settings((4,), learning_rate=3.0, epochs=3, optimizer="sgd"))
