@@ -334,7 +334,10 @@ def test_the_six_runs_beside_the_text(folder, tmp_path, capsys):
     assert "Model 192 → 64 → 32 → 10 → 3 + 5, adam with rate 0.0001, seed 1234" in out
     assert data["environment"]["backend"]
     assert data["data"]["domains"] == ["amazon", "dslr", "webcam"]
+    assert "3 domains, 5 objects, decoded in " in out
     assert len(list(cache.iterdir())) == 1
+    assert main([*args, "--hidden", "8", "--optimizer", "sgd", "--quiet"]) == 0
+    assert "3 domains, 5 objects, read from the cache in " in capsys.readouterr().out
     assert len(data["summaries"]) == 6
 
 

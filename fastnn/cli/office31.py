@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> None:
                 "left_out": [[str(path), reason] for path, reason in data.damaged],
                 "passed_over": [str(path) for path in data.foreign],
                 "notes": data.notes,
+                "from_cache": data.from_cache,
             },
             "runs": [one.figures() for one in runs],
             "summaries": [vars(one) for one in summaries],
@@ -175,7 +176,8 @@ def _data(args: argparse.Namespace) -> tuple[Office31, str]:
             progress=not args.quiet,
             cache=None if args.no_cache else args.cache or default_cache_folder(),
         )
-        what, how = f"Office-31 from {args.data}", "loaded"
+        what = f"Office-31 from {args.data}"
+        how = "read from the cache" if data.from_cache else "decoded"
     seconds = time.perf_counter() - started
     lines = [
         f"{what}: {len(data.pixels)} images of {args.image_size} × {args.image_size}, "

@@ -43,7 +43,7 @@ class Images:
 
     ``pixels`` (N, H, W, 3) uint8. ``paths`` and ``kept`` (N,) int64: the files they are from, and
     the numbers of these in the list that was asked for. ``damaged``: (path, reason) of those left
-    out. ``notes``: sentences about the cache for the user.
+    out. ``notes``: sentences about the cache for the user. ``from_cache``: nothing was decoded.
     """
 
     pixels: Array
@@ -51,6 +51,7 @@ class Images:
     kept: Array
     damaged: list[tuple[Path, str]]
     notes: list[str]
+    from_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ def read_images(
         more = f" ({len(damaged) - 1} more can't be read)" if len(damaged) > 1 else ""
         raise ValueError(f"{damaged[0][0]}: {damaged[0][1]}{more}")
     kept = np.array([i for i in range(len(files)) if i not in reasons], np.int64)
-    return Images(pixels, [files[i] for i in kept], kept, damaged, notes)
+    return Images(
+        pixels, [files[i] for i in kept], kept, damaged, notes, from_cache=found is not None
+    )
 
 
 def read_image_folder(

@@ -27,7 +27,7 @@ class Office31:
     ``pixels`` (N, H, W, 3) uint8. ``domain`` and ``object`` (N,) int64: numbers of
     ``domain_names`` and ``object_names``. ``paths`` of the N files (none if drawn). ``damaged``:
     (path, reason) of files left out. ``foreign``: what is in the folders but belongs to no image.
-    ``notes``: sentences about the cache for the user.
+    ``notes``: sentences about the cache for the user. ``from_cache``: nothing was decoded.
     """
 
     pixels: Array
@@ -39,6 +39,7 @@ class Office31:
     damaged: list[tuple[Path, str]]
     foreign: list[Path]
     notes: list[str]
+    from_cache: bool = False
 
 
 def load_office31(
@@ -90,7 +91,7 @@ def load_office31(
     domain_labels, object_labels = np.array(labels, np.int64)[read.kept].T.copy()
     return Office31(
         read.pixels, domain_labels, object_labels, domain_names, object_names,
-        read.paths, read.damaged, foreign, read.notes,
+        read.paths, read.damaged, foreign, read.notes, read.from_cache,
     )  # fmt: skip
 
 
