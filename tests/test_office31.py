@@ -359,6 +359,15 @@ def test_one_network_over_several_seeds(folder, capsys, tmp_path):
     assert data["environment"]["backend"] == "reference"
 
 
+def test_no_hidden_layer(folder, capsys):
+    args = ["office31", "--data", str(folder), "--no-cache", *TINY, "--hidden", "none"]
+    assert main([*args, "--optimizer", "sgd", "--learning-rate", "1e-6"]) == 0
+    out = capsys.readouterr().out
+    assert "Model 192 → 3 + 5, sgd" in out
+    (row,) = (line for line in out.splitlines() if line.startswith("none "))
+    assert row.split()[1] == "sgd"
+
+
 def test_pictures(folder, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     place = tmp_path / "new" / "pictures"

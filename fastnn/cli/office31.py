@@ -39,6 +39,7 @@ from fastnn.experiments.office31 import (
     Settings,
     Summary,
     best,
+    name_of,
     parts,
     summarise,
     train_and_test,
@@ -99,11 +100,12 @@ def run(args: argparse.Namespace) -> None:
     check_distinct(data=args.data, json=args.json, pictures=args.pictures, cache=args.cache)
     if args.pictures:
         plots.require()
-        args.pictures.mkdir(parents=True, exist_ok=True)
     data, source = _data(args)
     print(source, flush=True)
     chosen = _settings(args)
     parts(data, chosen[0].seed)  # what can't be split is an error before anything is trained
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
     runs = []
     for settings in chosen:
         callbacks = []
@@ -222,7 +224,7 @@ def runs_table(runs: list[Run], published: bool) -> str:
         text = one.settings.published
         rows.append(
             [
-                one.settings.network,
+                name_of(one.settings.hidden),
                 one.settings.optimizer,
                 str(one.settings.seed),
                 joined(one.test_accuracy.values()),
@@ -251,7 +253,7 @@ def _remark(one: Run) -> str:
 
 def _notes(runs: list[Run], args: argparse.Namespace) -> list[str]:
     scaled = "divided by 255" if args.scale else "raw, 0 to 255"
-    collapsed = [f"{r.settings.network} {r.settings.optimizer} seed {r.settings.seed}"
+    collapsed = [f"{name_of(r.settings.hidden)} {r.settings.optimizer} seed {r.settings.seed}"
                  for r in runs if r.collapsed]  # fmt: skip
     lines = [
         f"Accuracy: {' + '.join(HEADS)}, on the {runs[0].images[2]} test images; "
@@ -280,9 +282,14 @@ def summary_table(summaries: list[Summary]) -> str:
             if len(one.seeds) > 1:
                 mean += f" ± {one.standard_error[head]:.3f}"
             figures += [mean, f"{one.median[head]:.3f}"]
-        hidden = f"({','.join(map(str, one.hidden))})"
         rows.append(
-            [hidden, one.optimizer, str(len(one.seeds)), str(len(one.collapsed_seeds)), *figures]
+            [
+                name_of(one.hidden),
+                one.optimizer,
+                str(len(one.seeds)),
+                str(len(one.collapsed_seeds)),
+                *figures,
+            ]
         )
     return table(rows, left=2)
 
@@ -321,7 +328,7 @@ def _panels(runs: list[Run]) -> dict[str, dict[str, list[float]]]:
     several_seeds = len({one.settings.seed for one in runs}) > 1
     return {
         f"{title}, validation" if title != "loss" else "loss": {
-            f"{one.settings.network} {one.settings.optimizer}"
+            f"{name_of(one.settings.hidden)} {one.settings.optimizer}"
             + (f" seed {one.settings.seed}" if several_seeds else ""): one.history[
                 "loss" if title == "loss" else f"val_{key}"
             ]

@@ -78,11 +78,6 @@ class Settings:
     scale: bool = False
 
     @property
-    def network(self) -> str:
-        """``(64,32,10)``"""
-        return f"({','.join(map(str, self.hidden))})"
-
-    @property
     def published(self) -> Published | None:
         """The text's figures for this network and optimizer, if it has them."""
         return PUBLISHED.get((self.hidden, self.optimizer.removesuffix("-inside")))
@@ -158,6 +153,11 @@ class Run:
             "times_faster_than_text": self.times_faster_than_text,
             "times_faster_than_numpy": self.times_faster_than_numpy,
         }
+
+
+def name_of(hidden: Sequence[int]) -> str:
+    """``(64,32,10)``, or ``none`` without hidden layers."""
+    return f"({','.join(map(str, hidden))})" if hidden else "none"
 
 
 def network(inputs: int, settings: Settings, classes: Mapping[str, int]) -> Sequential:
