@@ -326,16 +326,14 @@ def _panels(runs: list[Run]) -> dict[str, dict[str, list[float]]]:
             for title, key in _PANELS.items()
         }
     several_seeds = len({one.settings.seed for one in runs}) > 1
-    return {
-        f"{title}, validation" if title != "loss" else "loss": {
-            f"{name_of(one.settings.hidden)} {one.settings.optimizer}"
-            + (f" seed {one.settings.seed}" if several_seeds else ""): one.history[
-                "loss" if title == "loss" else f"val_{key}"
-            ]
-            for one in runs
-        }
-        for title, key in _PANELS.items()
-    }
+
+    def label(one: Run) -> str:
+        seed = f" seed {one.settings.seed}" if several_seeds else ""
+        return f"{name_of(one.settings.hidden)} {one.settings.optimizer}{seed}"
+
+    keys = {"training loss": "loss"}
+    keys |= {f"{head} accuracy, validation": f"val_{head}_accuracy" for head in HEADS}
+    return {title: {label(one): one.history[key] for one in runs} for title, key in keys.items()}
 
 
 _PANELS = {"loss": "loss", **{f"{head} accuracy": f"{head}_accuracy" for head in HEADS}}
