@@ -82,9 +82,6 @@ def curves(
             half = (bands or {}).get(title, {}).get(label)
             if half is not None:
                 low, high = y - np.asarray(half), y + np.asarray(half)
-                if logarithmic:
-                    # Down to 0 would be down without end: such a band stops at the line.
-                    low = np.where(low > 0, low, shown)
                 axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         if logarithmic:
             axes.set_yscale("log")

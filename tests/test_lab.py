@@ -203,6 +203,10 @@ def test_film_epochs_are_few_and_reach_the_end():
     assert found.film_epochs[:4] == [0, 1, 2, 3]
     assert found.film_epochs[-1] == 60
     assert len(found.film) == len(found.film_epochs) < 42
+    data, net = samples(0), network(0)
+    net.compile(OPTIMIZERS["SGD"](0.01), SummedCrossEntropy())
+    net.fit(data.x, data.y, epochs=60, batch_size=64, seed=0, verbose=0)
+    np.testing.assert_array_equal(found.film[-1], net.get_weights()["dense/w"])
     assert not run(Job("SGD", seed=0, epochs=1)).film
 
 
@@ -231,7 +235,9 @@ def test_processes_give_the_same_as_one_run():
 
 def tells(job):
     """Stands in for ``run``: what a process knows."""
-    return job.backend, fastnn.get_num_threads(), os.environ["OPENBLAS_NUM_THREADS"], os.getpid()
+    deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    blas = os.environ["OPENBLAS_NUM_THREADS"]
+    return job.backend, fastnn.get_num_threads(), blas, deaf, os.getpid()
 
 
 def test_backend_and_threads_of_the_processes(monkeypatch):
@@ -241,8 +247,8 @@ def test_backend_and_threads_of_the_processes(monkeypatch):
     fastnn.set_num_threads(2)
     handler = signal.getsignal(signal.SIGINT)
     with fastnn.use_backend("reference"):
-        ((backend, threads, blas, pid),) = lab(["SGD"], [0], 1)
-    assert (backend, threads, blas) == ("reference", 1, "1")
+        ((backend, threads, blas, deaf, pid),) = lab(["SGD"], [0], 1)
+    assert (backend, threads, blas, deaf) == ("reference", 1, "1", True)
     assert pid != os.getpid()
     # Here everything is as before.
     assert (os.environ["OPENBLAS_NUM_THREADS"], fastnn.get_num_threads()) == ("7", 2)
@@ -282,8 +288,11 @@ def test_a_process_that_is_killed():
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_an_interrupt_is_one_line():
-    """Ctrl-C reaches the whole group: nobody prints a traceback, and nobody stays."""
+@pytest.mark.parametrize("seconds", [0.3, 2])
+def test_an_interrupt_is_one_line(seconds):
+    """While processes start, and while they run. Ctrl-C reaches the whole group: nobody prints a
+    traceback, and nobody stays.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "fastnn", "lab", "--epochs", "1000000", "--seeds", "0,1",
          "--optimizers", "sgd", "--processes", "2"],
@@ -293,7 +302,7 @@ def test_an_interrupt_is_one_line():
     try:
         while process.stdout.readline().strip():
             pass  # the head ends with an empty line, then the processes are started
-        time.sleep(1.5)
+        time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
@@ -367,8 +376,11 @@ def test_summary():
 
 def test_digits_that_models_got_wrong_come_first(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(lab_module.plots, "predictions",
-                        lambda path, images, answers, columns: drawn.update(answers))  # fmt: skip
+
+    def predictions(path, images, answers, columns):
+        drawn.update(answers, images=images)
+
+    monkeypatch.setattr(lab_module.plots, "predictions", predictions)
     true = samples(0).y_test
     guesses = [true.copy(), true.copy()]
     guesses[0][[5, 9]] += 1
@@ -384,6 +396,7 @@ def test_digits_that_models_got_wrong_come_first(tmp_path, monkeypatch):
     assert (sgd.guessed != sgd.true).nonzero()[0].tolist() == [0, 1]
     assert (adam.guessed != adam.true).nonzero()[0].tolist() == [0]
     assert len(sgd.true) == 20
+    assert len({image.tobytes() for image in drawn["images"]}) == 20, "a digit is there twice"
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -97,6 +97,13 @@ def test_predictions(tmp_path, rng, shape, bars):
     assert pixels(path).shape[1] > 1.6 * some_wrong.shape[1]
 
 
+def test_the_true_class_has_a_bar_though_it_is_not_among_the_first(tmp_path):
+    plots.predictions(
+        tmp_path / "p.png", np.zeros((1, 8, 8)), {"x": answers(1, True, np.array([4]))}, top=1
+    )
+    assert near(pixels(tmp_path / "p.png"), (124, 199, 169)) > 20
+
+
 def test_a_weight_movie(tmp_path, rng):
     path = tmp_path / "w.gif"
     frames = np.cumsum(rng.standard_normal((5, 64, 80)), axis=0)
