@@ -25,7 +25,11 @@ Array = NDArray[Any]
 
 #: A weight at least this large is streamed; below, its gradient stays in cache anyway.
 STREAM_BYTES = 1 << 20
+#: Bytes of a line of cache and of a page. Arrays that an update walks together begin _APART bytes
+#: apart within their pages: at equal places, a load would seem to wait for the store before it.
 _ALIGNMENT = 64
+_PAGE = 4096
+_APART = 1024 + _ALIGNMENT
 
 
 class Parameter:
@@ -80,7 +84,7 @@ class ParameterStore:
             size += -(-p.size // step) * step
             stored = stored if self._streams(p) else size
         self._offsets, self._stored = offsets, stored
-        self.values = _zeros(size, dtype)
+        self.values = zeros(size, dtype)
         for p in self.parameters:
             p.value = self._view(self.values, p)
         self.gradients = np.empty(0, dtype)
@@ -104,9 +108,10 @@ class ParameterStore:
         self.step = 0
         keep_gradients = keep_gradients or optimizer.in_python
         size = len(self.values)
-        self.gradients = _zeros(size if keep_gradients else self._stored, self.dtype)
+        self.gradients = zeros(size if keep_gradients else self._stored, self.dtype)
         self.state = {
-            name: _zeros(size, self.dtype, optimizer.initial_state) for name in optimizer.state
+            name: zeros(size, self.dtype, optimizer.initial_state, (i + 1) * _APART)
+            for i, name in enumerate(optimizer.state)
         }
         for p in self.parameters:
             stored = keep_gradients or not self._streams(p)
@@ -150,10 +155,13 @@ class ParameterStore:
         }
 
 
-def _zeros(size: int, dtype: np.dtype[Any], value: float = 0.0) -> Array:
-    """Zeros on a cache-line boundary, so that vectors never straddle two lines."""
-    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
+def zeros(size: int, dtype: np.dtype[Any], value: float = 0.0, place: int = 0) -> Array:
+    """A flat array that begins ``place`` bytes after a page does, filled with ``value``.
+
+    So vectors never straddle two lines of cache if ``place`` is a multiple of one.
+    """
+    raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
+    start = (place - raw.ctypes.data) % _PAGE
     flat = raw[start : start + size * dtype.itemsize].view(dtype)
     if value:
         flat[:] = value

@@ -72,7 +72,8 @@ class Batches:
 
     def __init__(self, x: Array, labels: Mapping[str, Array], batch_size: int, dtype: Any) -> None:
         self.x, self.labels, self.batch_size = x, labels, min(batch_size, len(x))
-        self._x = np.empty((self.batch_size, *x.shape[1:]), dtype)
+        self._taken = np.empty((self.batch_size, *x.shape[1:]), x.dtype)
+        self._x = self._taken if x.dtype == dtype else np.empty(self._taken.shape, dtype)
         self._labels = {
             name: np.empty((self.batch_size, *a.shape[1:]), a.dtype) for name, a in labels.items()
         }
@@ -85,12 +86,11 @@ class Batches:
         order = rng.permutation(len(self.x))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            x = self._x[: len(rows)]
-            if self.x.dtype == x.dtype:
-                # Rows are in range; any mode but "raise" writes into out without a copy.
-                np.take(self.x, rows, axis=0, out=x, mode="clip")
-            else:
-                x[...] = self.x[rows]
+            taken, x = self._taken[: len(rows)], self._x[: len(rows)]
+            # Rows are in range; any mode but "raise" writes into out without a copy.
+            np.take(self.x, rows, axis=0, out=taken, mode="clip")
+            if x.dtype != taken.dtype:
+                np.copyto(x, taken, casting="unsafe")
             labels = {}
             for name, array in self.labels.items():
                 labels[name] = self._labels[name][: len(rows)]

@@ -43,21 +43,27 @@ cdef inline void backward_chunk(Rule rule, const floating *dy, const floating *y
 cdef void forward(Rule rule, const floating[::1] x, floating[::1] y, double cost):
     """cost: nanoseconds an element takes on one core, about."""
     cdef Py_ssize_t c, n = x.shape[0]
+    cdef float_mode mode
     if n == 0:
         return
     for c in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(cost * n), nogil=True,
                     schedule="static"):
+        mode = flush_denormals()
         forward_chunk(rule, &x[c * CHUNK], &y[c * CHUNK], min(CHUNK, n - c * CHUNK))
+        set_float_mode(mode)
 
 
 cdef void backward(Rule rule, const floating[::1] dy, const floating[::1] y, floating[::1] dx):
     cdef Py_ssize_t c, n = dy.shape[0]
+    cdef float_mode mode
     if n == 0:
         return
     for c in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(0.3 * n), nogil=True,
                     schedule="static"):
+        mode = flush_denormals()
         backward_chunk(rule, &dy[c * CHUNK], &y[c * CHUNK], &dx[c * CHUNK],
                        min(CHUNK, n - c * CHUNK))
+        set_float_mode(mode)
 
 
 def relu(const floating[::1] x, floating[::1] y):

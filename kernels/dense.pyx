@@ -22,9 +22,20 @@ cdef extern from "tile.h" nogil:
                     const double *a, Py_ssize_t a_row, Py_ssize_t a_col,
                     const double *b, Py_ssize_t b_row, bint b_transposed,
                     const double *bias, double *c, Py_ssize_t c_row)
+    ctypedef struct band_plan:
+        pass
+    band_plan plan_bands_f32(Py_ssize_t n, Py_ssize_t k, Py_ssize_t a_row, Py_ssize_t a_col,
+                             const float *b)
+    band_plan plan_bands_f64(Py_ssize_t n, Py_ssize_t k, Py_ssize_t a_row, Py_ssize_t a_col,
+                             const double *b)
+    void band_f32(const band_plan *plan, Py_ssize_t m, const float *a, float *c, const float *next)
+    void band_f64(const band_plan *plan, Py_ssize_t m, const double *a, double *c,
+                  const double *next)
 
 cdef enum:
     PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
+    BAND = 6 * 1536     # the same where x has few rows: in its L1 cache
+    SHARE = 1 << 19     # bytes of w a thread updates at a time
     K_PART = 2048       # see product(): long sums over few outputs are cut into parts
     FEW_ROWS = 64
 
@@ -55,6 +66,7 @@ cdef inline void block(
 ) noexcept nogil:
     """One block of C, activated while it is in cache."""
     cdef Py_ssize_t i
+    cdef float_mode mode = flush_denormals()
     if floating is float:
         matmul_f32(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
     else:
@@ -64,6 +76,7 @@ cdef inline void block(
     elif activation != IDENTITY:
         for i in range(m):
             activate(activation, c + i * c_row, n)
+    set_float_mode(mode)
 
 
 cdef void product(
@@ -198,11 +211,39 @@ cdef Rule find_rule(str update, tuple scalars) except *:
     raise ValueError(f"dense_dw_update: no rule for {update!r}")
 
 
+cdef inline void update_bands(
+    const Rule *rule, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *x, Py_ssize_t x_row,
+    const floating *dz, Py_ssize_t band, floating *dw, floating *w, floating *state_1,
+    floating *state_2,
+) noexcept nogil:
+    """Update m rows of w band by band, each as soon as its gradient is made."""
+    cdef Py_ssize_t i = 0, rows
+    cdef band_plan plan
+    cdef float_mode mode = flush_denormals()
+    if k <= FEW_ROWS:
+        if floating is float:
+            plan = plan_bands_f32(n, k, 1, x_row, dz)
+        else:
+            plan = plan_bands_f64(n, k, 1, x_row, dz)
+    while i < m:
+        rows = min(band, m - i)
+        if k > FEW_ROWS:
+            block(rows, n, k, x + i, 1, x_row, dz, n, False, <const floating *> NULL,
+                  dw, n, IDENTITY)
+        elif floating is float:
+            band_f32(&plan, rows, x + i, dw, w + (i + rows) * n)
+        else:
+            band_f64(&plan, rows, x + i, dw, w + (i + rows) * n)
+        apply_rule(rule, w + i * n, dw, state_1 + i * n, state_2 + i * n, rows * n)
+        i += rows
+    set_float_mode(mode)
+
+
 def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floating[:, ::1] w,
                     tuple state, str update, tuple scalars):
     """dw = xT dz, straight to the optimizer.
 
-    Each thread makes a panel of dw, updates its rows of w and the state from it, and makes the
+    Each thread makes a band of dw, updates its rows of w and the state from it, and makes the
     next over it: the gradient stays in the cache of the core that made it. Memory sees w and
     the state once, and no gradient.
     """
@@ -210,19 +251,21 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
     cdef floating[:, ::1] state_1 = state[0] if len(state) > 0 else None
     cdef floating[:, ::1] state_2 = state[1] if len(state) > 1 else None
     cdef Py_ssize_t i, p, m = w.shape[0], n = w.shape[1], k = x.shape[0]
-    cdef Py_ssize_t rows = PANEL // (n * <Py_ssize_t> sizeof(floating))
-    rows = max(<Py_ssize_t> 1, min(rows, MC))
+    cdef Py_ssize_t row_bytes = n * sizeof(floating)
+    cdef Py_ssize_t band = (BAND if k <= FEW_ROWS else PANEL) // row_bytes
+    band = max(<Py_ssize_t> 1, min(MC, band))
     cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
-    cdef floating *panels = <floating *> malloc(threads * rows * n * sizeof(floating))
-    cdef floating *dw
+    # A share is some bands in one piece of memory: it streams better. Four shares a thread.
+    cdef Py_ssize_t rows = min(SHARE // row_bytes, m // (4 * threads))
+    rows = band * max(<Py_ssize_t> 1, rows // band)
+    cdef Py_ssize_t band_size = band * n + 64 // <Py_ssize_t> sizeof(floating)
+    cdef floating *bands = <floating *> malloc(threads * band_size * sizeof(floating))
     cdef floating *s = NULL if state_1 is None else &state_1[0, 0]
     cdef floating *t = NULL if state_2 is None else &state_2[0, 0]
-    if panels == NULL:
-        raise MemoryError("dense: no memory for panels of the gradient")
+    if bands == NULL:
+        raise MemoryError("dense: no memory for bands of the gradient")
     for p in prange((m + rows - 1) // rows, num_threads=threads, schedule="dynamic", nogil=True):
         i = p * rows
-        dw = panels + threadid() * rows * n
-        block(min(rows, m - i), n, k, &x[0, i], 1, m, &dz[0, 0], n, False,
-              <const floating *> NULL, dw, n, IDENTITY)
-        apply_rule(&rule, &w[i, 0], dw, s + i * n, t + i * n, min(rows, m - i) * n)
-    free(panels)
+        update_bands(&rule, min(rows, m - i), n, k, &x[0, i], m, &dz[0, 0], band,
+                     bands + threadid() * band_size, &w[i, 0], s + i * n, t + i * n)
+    free(bands)

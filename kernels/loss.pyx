@@ -94,13 +94,16 @@ def softmax_cross_entropy(const floating[:, ::1] x, const long long[::1] labels,
     cdef Py_ssize_t i, j, n = x.shape[0], c = x.shape[1]
     cdef floating scale = <floating> (weight / n)
     cdef double loss = 0, log_mass, top
+    cdef float_mode mode
     with nogil:
+        mode = flush_denormals()
         for i in range(n):
             log_mass = softmax_row(&x[i, 0], &dx[i, 0], c, &top)
             loss += log_mass - (x[i, labels[i]] - top)
             dx[i, labels[i]] -= 1
             for j in range(c):
                 dx[i, j] *= scale
+        set_float_mode(mode)
     return weight * loss / n
 
 
@@ -113,7 +116,9 @@ def softmax_cross_entropy_targets(const floating[:, ::1] x, const floating[:, ::
     cdef Py_ssize_t i, j, n = x.shape[0], c = x.shape[1]
     cdef floating scale = <floating> (weight / n), mass
     cdef double loss = 0, log_mass, top
+    cdef float_mode mode
     with nogil:
+        mode = flush_denormals()
         for i in range(n):
             log_mass = softmax_row(&x[i, 0], &dx[i, 0], c, &top)
             mass = 0
@@ -122,6 +127,7 @@ def softmax_cross_entropy_targets(const floating[:, ::1] x, const floating[:, ::
                 mass += targets[i, j]
             for j in range(c):
                 dx[i, j] = (dx[i, j] * mass - targets[i, j]) * scale
+        set_float_mode(mode)
     return weight * loss / n
 
 
@@ -132,7 +138,9 @@ def sigmoid_cross_entropy(const floating[::1] x, const floating[::1] targets, do
     cdef floating scale = <floating> (weight / n), z, t, e, above, positive
     cdef floating[BLOCK] losses
     cdef double loss = 0
+    cdef float_mode mode
     with nogil:
+        mode = flush_denormals()
         for b in range((n + BLOCK - 1) // BLOCK):
             start = b * BLOCK
             size = min(BLOCK, n - start)
@@ -145,6 +153,7 @@ def sigmoid_cross_entropy(const floating[::1] x, const floating[::1] targets, do
                 losses[i] = positive - z * t + log1p(e)
                 dx[start + i] = (above / (<floating> 1 + e) - t) * scale
             loss += total(&losses[0], size)
+        set_float_mode(mode)
     return weight * loss / n
 
 
@@ -154,7 +163,9 @@ def mse(const floating[::1] x, const floating[::1] targets, double weight, float
     cdef floating scale = <floating> (2 * weight / n), d
     cdef floating[BLOCK] losses
     cdef double loss = 0
+    cdef float_mode mode
     with nogil:
+        mode = flush_denormals()
         for b in range((n + BLOCK - 1) // BLOCK):
             start = b * BLOCK
             size = min(BLOCK, n - start)
@@ -163,4 +174,5 @@ def mse(const floating[::1] x, const floating[::1] targets, double weight, float
                 losses[i] = d * d
                 dx[start + i] = d * scale
             loss += total(&losses[0], size)
+        set_float_mode(mode)
     return weight * loss / n

@@ -2,6 +2,11 @@
 from cython cimport floating
 from cython.parallel cimport prange
 
+cdef extern from "denormals.h" nogil:
+    ctypedef unsigned long long float_mode
+    float_mode flush_denormals()
+    void set_float_mode(float_mode mode)
+
 cdef enum:
     CHUNK = 16384  # elements a thread takes at a time: a multiple of every vector, so that
     #                where threads cut never changes the bits

@@ -80,6 +80,7 @@
 #define KC ((ptrdiff_t)(1536 / sizeof(T)))
 #define MC 192
 #define NC 512
+#define SLICE ((ptrdiff_t)65536)
 
 /* Room for the packed panel and strips. Per thread and not on the stack, which may
    be as small as 128 KB in a thread that is not the main one. */
@@ -112,11 +113,19 @@ static inline ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : 
    larger than `limit`. */
 static inline ptrdiff_t even_piece(ptrdiff_t size, ptrdiff_t limit)
 {
+    if (size <= limit) return size;
     ptrdiff_t pieces = (size + limit - 1) / limit;
-    return pieces ? (size + pieces - 1) / pieces : 0;
+    return (size + pieces - 1) / pieces;
 }
 
 #define CACHE_LINE 64
+
+/* How a product with a short k is cut into tiles, and where its last strip is packed. */
+typedef struct {
+    ptrdiff_t n, k, a_row, a_col;
+    const void *b, *strip;
+    ptrdiff_t n_vecs, n_rows, next_step;
+} band_plan;
 
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)

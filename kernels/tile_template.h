@@ -8,6 +8,7 @@
 #else
   #define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
   typedef T NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  typedef __typeof__((NAME(vector)){0} < (NAME(vector)){0}) NAME(mask); /* integers of T's size */
 #endif
 #define VECTOR NAME(vector)
 
@@ -31,18 +32,24 @@
 
 /* One tile of C. `rows` and `vecs` are constants at every call below, so the
    loops unroll and `sum` lives in registers. init: one row to start every row of
-   C from (bias or zeros), or NULL to go on from what C holds. */
+   C from (bias or zeros), or NULL to go on from what C holds. With `fetch`, each
+   step over k also asks memory for `vecs` vectors at `next`, then `next_step` further
+   on: what will be wanted soon travels while the tile computes. */
 ALWAYS_INLINE void NAME(tile)(
-    const int rows, const int vecs, ptrdiff_t k,
+    const int rows, const int vecs, const int fetch, ptrdiff_t k,
     const T *RESTRICT a, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *RESTRICT b, ptrdiff_t b_row,
-    const T *RESTRICT init, T *RESTRICT c, ptrdiff_t c_row)
+    const T *RESTRICT init, T *RESTRICT c, ptrdiff_t c_row,
+    const T *next, ptrdiff_t next_step)
 {
     VECTOR sum[MAX_ROWS][VECS];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < vecs; j++)
             sum[i][j] = *(const VECTOR *)(init ? init + j * W : c + i * c_row + j * W);
     for (ptrdiff_t p = 0; p < k; p++) {
+        if (fetch)
+            UNROLL for (int j = 0; j < vecs; j++)
+                PREFETCH(next + p * next_step + j * W);
         VECTOR b_p[VECS];
         UNROLL for (int j = 0; j < vecs; j++)
             b_p[j] = *(const VECTOR *)(b + p * b_row + j * W);
@@ -57,19 +64,22 @@ ALWAYS_INLINE void NAME(tile)(
             *(VECTOR *)(c + i * c_row + j * W) = sum[i][j];
 }
 
-/* One function per tile shape, and a table of them.
+/* One function per tile shape, without and with fetch, and a table of them.
    In one large function the compiler would spill the sums. */
+#define ARGUMENTS ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, \
+                  const T *init, T *c, ptrdiff_t c_row, const T *next, ptrdiff_t next_step
 #define TILE(v, r) \
-    static void NAME(tile_##v##_##r)(ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col, \
-                                     const T *b, ptrdiff_t b_row, const T *init, T *c, ptrdiff_t c_row) \
-    { NAME(tile)(r, v, k, a, a_row, a_col, b, b_row, init, c, c_row); }
-#define ENTRY(v, r) NAME(tile_##v##_##r),
+    static void NAME(tile_##v##_##r)(ARGUMENTS) \
+    { NAME(tile)(r, v, 0, k, a, a_row, a_col, b, b_row, init, c, c_row, next, next_step); } \
+    static void NAME(fetching_tile_##v##_##r)(ARGUMENTS) \
+    { NAME(tile)(r, v, 1, k, a, a_row, a_col, b, b_row, init, c, c_row, next, next_step); }
+#define ENTRY(v, r) { NAME(tile_##v##_##r), NAME(fetching_tile_##v##_##r) },
 TILE_SHAPES(TILE)
-typedef void (*NAME(tile_function))(ptrdiff_t, const T *, ptrdiff_t, ptrdiff_t, const T *, ptrdiff_t,
-                                    const T *, T *, ptrdiff_t);
-static const NAME(tile_function) NAME(tiles)[] = { TILE_SHAPES(ENTRY) };
+typedef void (*NAME(tile_function))(ARGUMENTS);
+static const NAME(tile_function) NAME(tiles)[][2] = { TILE_SHAPES(ENTRY) };
 #undef TILE
 #undef ENTRY
+#undef ARGUMENTS
 
 /* to[i, 0:width] = from[i, 0:cols], padded with zeros. Rows are short and far
    apart, which the hardware does not foresee: ask for what comes 4 KB later. From
@@ -78,15 +88,25 @@ static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
                        const T *RESTRICT from, ptrdiff_t from_row, T *RESTRICT to)
 {
     const ptrdiff_t ahead = from_row * (1 + 4096 / ((cols + 1) * (ptrdiff_t)sizeof(T)));
-    for (ptrdiff_t i = 0; i < rows; i++, from += from_row, to += width) {
-        ptrdiff_t j = 0;
-        for (; j + W <= cols; j += W) {
+    const ptrdiff_t whole = cols / W * W;
+    ptrdiff_t i = 0;
+#ifndef SCALAR_TILE
+    /* The rest of a row as a vector with its tail cut off; it must not reach beyond the last row. */
+    NAME(mask) mask;
+    for (ptrdiff_t l = 0; l < W; l++) mask[l] = -(l < cols - whole);
+    for (; i < rows && (rows - 1 - i) * from_row + cols >= whole + W; i++, from += from_row, to += width) {
+        for (ptrdiff_t j = 0; j < whole; j += W) {
             PREFETCH(from + ahead + j);
             *(VECTOR *)(to + j) = *(const VECTOR *)(from + j);
         }
-        for (; j < cols; j++) to[j] = from[j];
-        for (; j < width; j++) to[j] = 0;
+        if (whole < width) {
+            PREFETCH(from + ahead + whole);
+            *(VECTOR *)(to + whole) = (VECTOR)((NAME(mask))*(const VECTOR *)(from + whole) & mask);
+        }
     }
+#endif
+    for (; i < rows; i++, from += from_row, to += width)
+        for (ptrdiff_t j = 0; j < width; j++) to[j] = j < cols ? from[j] : 0;
 }
 
 #ifndef SCALAR_TILE
@@ -94,13 +114,8 @@ static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
    vector i + W/2, the perfect shuffle. */
 ALWAYS_INLINE void NAME(transpose_square)(const T *from, ptrdiff_t from_row, T *to, ptrdiff_t to_row)
 {
-    typedef
-    #if defined(__GNUC__)
-        __typeof__((VECTOR){0} < (VECTOR){0})
-    #endif
-        index;
     VECTOR v[W], u[W];
-    index low, high;
+    NAME(mask) low, high;
     UNROLL for (int i = 0; i < W; i++) {
         low[i] = i / 2 + (i % 2) * W;
         high[i] = low[i] + W / 2;
@@ -144,22 +159,27 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
    when enough tiles reuse it, or when it is transposed or narrower than a vector;
    the panel of A when several strips reuse it. The panel holds rows of A, whichever
    way A was stored: then a line of cache that a tile fetches serves 16 of its steps.
-   Strips are packed by the first block of rows and used by all. */
+   Strips are packed by the first block of rows and used by all.
+
+   With few rows the time is that of reading B. Then one tile holds all rows, so that
+   B is read once, in slices of SLICE bytes, each fetched while the one before it is
+   computed with. */
 static void NAME(matmul)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, T *c, ptrdiff_t c_row)
 {
+    static const T zeros[VECS * W];
     T *const panel = (T *)scratch.panel;
     ALIGNED(64) T edge[MAX_ROWS * VECS * W];
     ALIGNED(64) T start[VECS * W];
-    const ptrdiff_t n_vecs = even_piece((n + W - 1) / W, VECS);
+    const int n_vecs = (int)even_piece((n + W - 1) / W, m <= MAX_ROWS ? min_size(ACCUMULATORS / m, VECS) : VECS);
     const ptrdiff_t rows_limit = min_size(ACCUMULATORS / n_vecs, MAX_ROWS);
     const ptrdiff_t n_rows = even_piece(m, rows_limit);
-    const ptrdiff_t m_block = MC / n_rows * n_rows;
+    const ptrdiff_t m_block = m <= MC ? m : MC / n_rows * n_rows;
     const int pack_a = m > rows_limit && n > 2 * VECS * W;
     const int pack_b = m > 3 * rows_limit;
-    /* B read in place, once, from memory: short slices walk it nearly in order. k == 0: only the bias. */
-    const ptrdiff_t k_piece = k ? even_piece(k, pack_b ? KC : KC / 5) : 1;
+    const ptrdiff_t k_limit = pack_b ? KC : min_size(KC, SLICE / (ptrdiff_t)sizeof(T) / n + 8);
+    const ptrdiff_t k_piece = k ? even_piece(k, k_limit) : 1; /* k == 0: only the bias */
 
     for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece)
     for (ptrdiff_t top = 0; top < m; top += m_block) {
@@ -177,32 +197,73 @@ static void NAME(matmul)(
             const ptrdiff_t width = vecs * W;
             const T *b_pj = b_transposed ? b + j * b_row + p : b + p * b_row + j;
             ptrdiff_t bp_row = b_row;
-            if (b_transposed || cols < width || pack_b) {
+            const int b_in_place = !(b_transposed || cols < width || pack_b);
+            if (!b_in_place) {
                 /* For one block of rows every strip goes to the same place, which stays in cache. */
                 T *const strip = (T *)scratch.strips + (m > m_block ? j * kc : 0);
                 if (top == 0 && b_transposed) NAME(pack_transposed)(cols, kc, width, b_pj, b_row, strip);
                 else if (top == 0) NAME(pack)(kc, cols, width, b_pj, b_row, strip);
                 b_pj = strip, bp_row = width;
             }
-            if (p == 0)
-                for (ptrdiff_t l = 0; l < width; l++) start[l] = bias && l < cols ? bias[j + l] : 0;
-            const T *init = p == 0 ? start : NULL;
+            const T *init = p ? NULL : zeros;
+            if (bias && p == 0) {
+                NAME(pack)(1, cols, width, bias + j, cols, start);
+                init = start;
+            }
+            /* The same piece of the next slice: in memory's order if B is one piece. */
+            const T *wanted = b + (p + kc) * b_row + (b_row == n ? j * kc : j);
             for (ptrdiff_t i = 0; i < mc; i += n_rows) {
                 const ptrdiff_t rows = min_size(n_rows, mc - i);
-                const NAME(tile_function) tile = NAME(tiles)[FIRST_TILE(vecs) + rows - 1];
+                const int fetch = b_in_place && i == 0 && p + kc < k;
+                const NAME(tile_function) tile = NAME(tiles)[FIRST_TILE(vecs) + rows - 1][fetch];
                 T *c_ij = c + (top + i) * c_row + j;
                 for (ptrdiff_t r = n_rows; r < min_size(2 * n_rows, mc - i); r++) /* the next tile's C */
                     for (ptrdiff_t l = 0; l < cols; l += CACHE_LINE / (ptrdiff_t)sizeof(T))
                         PREFETCH(c_ij + r * c_row + l);
                 if (cols == width) {
-                    tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, c_ij, c_row);
+                    tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, c_ij, c_row,
+                         wanted, b_row == n ? width : b_row);
                 } else {
                     if (!init) NAME(pack)(rows, cols, width, c_ij, c_row, edge);
-                    tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, edge, width);
+                    tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, edge, width,
+                         wanted, b_row == n ? width : b_row);
                     for (ptrdiff_t r = 0; r < rows; r++)
                         memcpy(c_ij + r * c_row, edge + r * width, cols * sizeof(T));
                 }
             }
+        }
+    }
+}
+
+/* C = A B for a short k, by bands of rows that fit in L1 cache, where somebody uses
+   them at once. The plan is made once for many bands, and is its thread's own: a last
+   strip narrower than the others is packed into the scratch. B: k x n, one piece. */
+static band_plan NAME(plan_bands)(ptrdiff_t n, ptrdiff_t k, ptrdiff_t a_row, ptrdiff_t a_col, const T *b)
+{
+    const ptrdiff_t n_vecs = even_piece((n + W - 1) / W, VECS), last = n % (n_vecs * W);
+    const ptrdiff_t n_rows = min_size(ACCUMULATORS / n_vecs, MAX_ROWS);
+    T *const strip = (T *)scratch.strips;
+    if (last) NAME(pack)(k, last, (last + W - 1) / W * W, b + n - last, n, strip);
+    return (band_plan){n, k, a_row, a_col, b, strip, n_vecs, n_rows, (n_rows * n_vecs / (k + 1) + 1) * W};
+}
+
+/* One band of C, its rows one after another. C has room for a vector more: a last strip
+   narrower than its vectors writes beyond its row, and what comes after it, the strips to
+   the left and then the next row, writes over that. As many elements are fetched from
+   `next` on: a later band of an array that is worked on with C. */
+static void NAME(band)(const band_plan *plan, ptrdiff_t m, const T *a, T *c, const T *next)
+{
+    static const T zeros[VECS * W];
+    const ptrdiff_t n = plan->n, full = plan->n_vecs * W;
+    for (ptrdiff_t i = 0; i < m; i += plan->n_rows) {
+        const ptrdiff_t rows = min_size(plan->n_rows, m - i);
+        for (ptrdiff_t j = (n - 1) / full * full; j >= 0; j -= full) {
+            const ptrdiff_t cols = min_size(full, n - j), vecs = (cols + W - 1) / W;
+            const T *b = cols == full ? (const T *)plan->b + j : (const T *)plan->strip;
+            NAME(tiles)[FIRST_TILE(vecs) + rows - 1][1](
+                plan->k, a + i * plan->a_row, plan->a_row, plan->a_col, b, cols == full ? n : vecs * W,
+                zeros, c + i * n + j, n, next, plan->next_step);
+            next += rows * cols;
         }
     }
 }

@@ -11,11 +11,14 @@ include "update_rules.pxi"
 cdef void update(Rule rule, floating *p, const floating *g, floating *state_1, floating *state_2,
                  Py_ssize_t n) noexcept:
     cdef Py_ssize_t c, i
+    cdef float_mode mode
     # About a nanosecond an element, whatever the rule.
     for c in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(n), nogil=True,
                     schedule="static"):
+        mode = flush_denormals()
         i = c * CHUNK
         apply_rule(&rule, p + i, g + i, state_1 + i, state_2 + i, min(CHUNK, n - i))
+        set_float_mode(mode)
 
 
 def sgd_update(floating[::1] param, const floating[::1] grad, double learning_rate):

@@ -29,9 +29,16 @@ every_fast = pytest.mark.parametrize(
 )
 
 
+def normal(array: np.ndarray) -> np.ndarray:
+    """Numbers below the smallest normal one as 0: so the Cython kernels count them."""
+    if array.dtype.kind != "f":
+        return array
+    return np.where(np.abs(array) < np.finfo(array.dtype).tiny, array.dtype.type(0), array)
+
+
 def same_bits(got: dict[str, np.ndarray], want: dict[str, np.ndarray], text: str) -> None:
-    for name, expected in want.items():
-        found = got[name]
+    for name in want:
+        found, expected = normal(got[name]), normal(want[name])
         assert found.dtype == expected.dtype
         if found.tobytes() != expected.tobytes():
             where = np.argwhere(found.view(np.uint8) != expected.view(np.uint8))

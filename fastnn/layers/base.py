@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.initializers import Initializer
-from fastnn.parameters import Gradients, Parameter, ParameterStore
+from fastnn.parameters import Gradients, Parameter, ParameterStore, zeros
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -69,7 +69,7 @@ class Layer:
         size = math.prod(shape)
         flat = self._buffers.get(name)
         if flat is None or len(flat) < size or flat.dtype != self.dtype:
-            flat = self._buffers[name] = np.empty(size, self.dtype)
+            flat = self._buffers[name] = zeros(size, self.dtype)
         return flat[:size].reshape(shape)
 
     # --- for use by models ---
