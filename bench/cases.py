@@ -79,6 +79,8 @@ def _dense_dw_update(s: Sizes, rng: np.random.Generator) -> Arguments:
         tuple(state),
         "adam_update",
         (7, 0.001, 0.9, 0.999, 1e-8, False, True),
+        None,
+        None,
     )
 
 

@@ -249,9 +249,13 @@ class Sequential:
             self._bound = key
         return self.kernels
 
+    def is_input(self, x: Array) -> bool:
+        """Whether the kernels can take x as it is."""
+        return x.dtype == self.dtype and x.flags.c_contiguous
+
     def as_input(self, x: Array) -> Array:
         """x itself if the kernels can take it, else converted into the input buffer."""
-        if x.dtype == self.dtype and x.flags.c_contiguous:
+        if self.is_input(x):
             return x
         np.copyto(self._input, x, casting="unsafe")
         return self._input
@@ -274,8 +278,13 @@ class Sequential:
         dy: Any = {head.name: head.dy for head in self.heads}
         return self.chain.backward(dy.get(ONLY, dy), sink)
 
-    def step(self, x: Array, labels: Mapping[str, Array]) -> tuple[Any, dict[str, float]]:
+    def step(
+        self, x: Array, labels: Mapping[str, Array], x_next: Array | None = None
+    ) -> tuple[Any, dict[str, float]]:
         """Forward, loss, backward and update on a prepared batch; outputs and losses by head.
+
+        ``x_next``: the array that the next call of ``step`` will be given, with the values it
+        will have, if nothing changes the weights before.
 
         Raises ``FloatingPointError`` if the loss isn't finite, before anything is updated.
         """
@@ -287,6 +296,8 @@ class Sequential:
         if not math.isfinite(sum(found.values())):
             raise FloatingPointError(self._not_finite(x, found, store.step + 1))
         store.begin_step(kernels)
+        if x_next is not None and self.is_input(x_next):
+            self.chain.look_ahead(x_next)
         self.backward(store)
         store.end_step()
         return outputs, found

@@ -74,10 +74,11 @@ OPS: dict[str, Op] = {
            flops=lambda dz, db: dz.size,
            bytes=lambda dz, db: _nbytes(dz, db)),
         # The update is counted as 10 flops a parameter, between those of SGD and of Adam.
-        Op("dense_dw_update", "dense", ("w", "state"), True,
-           flops=lambda x, dz, w, state, update, scalars: (2 * len(x) + 10) * w.size,
-           bytes=lambda x, dz, w, state, update, scalars:
-               _nbytes(x, dz) + 2 * _nbytes(w, *state)),
+        Op("dense_dw_update", "dense", ("w", "state", "y_next"), True,
+           flops=lambda x, dz, w, state, update, scalars, x_next, y_next:
+               (2 * len(x) + 10 + (0 if x_next is None else 2 * len(x_next))) * w.size,
+           bytes=lambda x, dz, w, state, update, scalars, x_next, y_next:
+               _nbytes(x, dz, x_next, y_next) + 2 * _nbytes(w, *state)),
         *_activation("relu", 1, exact=True),
         *_activation("sigmoid", 20, exact=False, ulps=8),
         *_activation("tanh", 25, exact=False, ulps=8),

@@ -134,12 +134,25 @@ class ParameterStore:
         """As ``Gradients.gradient``."""
         return parameter.gradient  # type: ignore[return-value]
 
-    def dense(self, kernels: SimpleNamespace, w: Parameter, x: Array, dz: Array) -> None:
-        """As ``Gradients.dense``; a streamed weight is updated on the spot."""
+    def dense(
+        self,
+        kernels: SimpleNamespace,
+        w: Parameter,
+        x: Array,
+        dz: Array,
+        x_next: Array | None = None,
+        y_next: Array | None = None,
+    ) -> None:
+        """As ``Gradients.dense``; a streamed weight is updated on the spot.
+
+        Then, if ``x_next`` (M, K) is given, y_next (M, O) = x_next w with the new w.
+        """
         if w.gradient is not None:
             kernels.dense_dw(x, dz, 0, w.gradient)
         else:
-            kernels.dense_dw_update(x, dz, w.value, w.state, self.optimizer.op, self._scalars)
+            kernels.dense_dw_update(
+                x, dz, w.value, w.state, self.optimizer.op, self._scalars, x_next, y_next
+            )
 
     def end_step(self) -> None:
         """Update everything whose gradient was stored."""

@@ -68,15 +68,22 @@ class Tally:
 
 
 class Batches:
-    """Batches of prepared data, gathered into buffers that are used again and again."""
+    """Batches of prepared data, gathered into buffers that are used again and again.
+
+    A batch holds until the one after the next is asked for.
+    """
 
     def __init__(self, x: Array, labels: Mapping[str, Array], batch_size: int, dtype: Any) -> None:
         self.x, self.labels, self.batch_size = x, labels, min(batch_size, len(x))
         self._taken = np.empty((self.batch_size, *x.shape[1:]), x.dtype)
-        self._x = self._taken if x.dtype == dtype else np.empty(self._taken.shape, dtype)
-        self._labels = {
-            name: np.empty((self.batch_size, *a.shape[1:]), a.dtype) for name, a in labels.items()
-        }
+        self._buffers = [
+            (
+                np.empty(self._taken.shape, dtype),
+                {name: np.empty((self.batch_size, *a.shape[1:]), a.dtype)
+                 for name, a in labels.items()},
+            )
+            for _ in range(2)
+        ]  # fmt: skip
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
@@ -86,14 +93,16 @@ class Batches:
         order = rng.permutation(len(self.x))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            taken, x = self._taken[: len(rows)], self._x[: len(rows)]
+            self._buffers.reverse()
+            x, labels = self._buffers[0]
+            x, labels = x[: len(rows)], {name: a[: len(rows)] for name, a in labels.items()}
+            same = x.dtype == self.x.dtype
+            taken = x if same else self._taken[: len(rows)]
             # Rows are in range; any mode but "raise" writes into out without a copy.
             np.take(self.x, rows, axis=0, out=taken, mode="clip")
-            if x.dtype != taken.dtype:
+            if not same:
                 np.copyto(x, taken, casting="unsafe")
-            labels = {}
             for name, array in self.labels.items():
-                labels[name] = self._labels[name][: len(rows)]
                 np.take(array, rows, axis=0, out=labels[name], mode="clip")
             yield x, labels
 
@@ -160,6 +169,8 @@ def fit(
     history = History()
     model.stop_training = False
     progress = _Progress(epochs, len(batches), verbose)
+    # What runs between two steps might change the weights.
+    may_look_ahead = all(type(c).on_batch_end is Callback.on_batch_end for c in callbacks)
     for callback in callbacks:
         callback.model = model
         callback.on_train_begin()
@@ -170,8 +181,13 @@ def fit(
                 callback.on_epoch_begin(epoch)
             rate = model.optimizer.learning_rate
             tally = Tally(model)
-            for batch, batch_labels in batches.shuffled(rng) if shuffle else batches.in_order():
-                outputs, found = model.step(batch, batch_labels)
+            epoch_batches = batches.shuffled(rng) if shuffle else batches.in_order()
+            following = next(epoch_batches, None)
+            while following is not None:
+                batch, batch_labels = following
+                following = next(epoch_batches, None)
+                ahead = following[0] if following and may_look_ahead else None
+                outputs, found = model.step(batch, batch_labels, ahead)
                 tally.add(outputs, found, batch_labels)
                 for callback in callbacks:
                     callback.on_batch_end(model.store.step, sum(found.values()))  # type: ignore[union-attr]

@@ -17,11 +17,11 @@ cdef extern from "tile.h" nogil:
     void matmul_f32(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                     const float *a, Py_ssize_t a_row, Py_ssize_t a_col,
                     const float *b, Py_ssize_t b_row, bint b_transposed,
-                    const float *bias, float *c, Py_ssize_t c_row)
+                    const float *bias, bint add, float *c, Py_ssize_t c_row)
     void matmul_f64(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                     const double *a, Py_ssize_t a_row, Py_ssize_t a_col,
                     const double *b, Py_ssize_t b_row, bint b_transposed,
-                    const double *bias, double *c, Py_ssize_t c_row)
+                    const double *bias, bint add, double *c, Py_ssize_t c_row)
     ctypedef struct band_plan:
         pass
     band_plan plan_bands_f32(Py_ssize_t n, Py_ssize_t k, Py_ssize_t a_row, Py_ssize_t a_col,
@@ -36,7 +36,7 @@ cdef enum:
     PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
     BAND = 6 * 1536     # the same where x has few rows: in its L1 cache
     SHARE = 1 << 19     # bytes of w a thread updates at a time
-    K_PART = 2048       # see product(): long sums over few outputs are cut into parts
+    K_PART = 1024       # long sums for few rows are cut into parts, see product_in_parts
     FEW_ROWS = 64
 
 cdef enum Activation:   # the codes of fastnn.ops.FUSED_ACTIVATIONS
@@ -62,15 +62,15 @@ cdef inline void activate(Activation activation, floating *y, Py_ssize_t n) noex
 cdef inline void block(
     Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, Py_ssize_t a_row,
     Py_ssize_t a_col, const floating *b, Py_ssize_t b_row, bint b_transposed,
-    const floating *bias, floating *c, Py_ssize_t c_row, Activation activation,
+    const floating *bias, bint add, floating *c, Py_ssize_t c_row, Activation activation,
 ) noexcept nogil:
     """One block of C, activated while it is in cache."""
     cdef Py_ssize_t i
     cdef float_mode mode = flush_denormals()
     if floating is float:
-        matmul_f32(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
+        matmul_f32(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, add, c, c_row)
     else:
-        matmul_f64(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, c, c_row)
+        matmul_f64(m, n, k, a, a_row, a_col, b, b_row, b_transposed, bias, add, c, c_row)
     if c_row == n:
         activate(activation, c, m * n)
     elif activation != IDENTITY:
@@ -106,37 +106,70 @@ cdef void product(
         j = t % across * n_piece
         block(min(m_piece, m - i), min(n_piece, n - j), k, a + i * a_row, a_row, a_col,
               b + (j * b_row if b_transposed else j), b_row, b_transposed,
-              bias + j if bias != NULL else NULL, c + i * n + j, n, activation)
+              bias + j if bias != NULL else NULL, False, c + i * n + j, n, activation)
+
+
+cdef inline bint in_parts(Py_ssize_t m, Py_ssize_t k) noexcept nogil:
+    """Whether a product with m rows and a sum over k is computed in parts of k."""
+    return m <= FEW_ROWS and k >= 2 * K_PART
+
+
+cdef floating *partial_sums(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                            const floating *c) except? NULL:
+    """Memory for the parts. c is there for its type only."""
+    cdef Py_ssize_t piece = even_piece(k, K_PART), parts = (k + piece - 1) // piece
+    cdef floating *partial = <floating *> malloc((parts * m * n + 1) * sizeof(floating))
+    if partial == NULL:
+        raise MemoryError("dense: no memory for partial sums")
+    return partial
+
+
+cdef void add_parts(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *partial,
+                    const floating *bias, floating *c, Activation activation) noexcept nogil:
+    """C = f(the parts, in order, + bias)."""
+    cdef Py_ssize_t piece = even_piece(k, K_PART), i, j, p
+    for i in range(m):
+        for j in range(n):
+            c[i * n + j] = partial[i * n + j]
+        for p in range(1, (k + piece - 1) // piece):
+            for j in range(n):
+                c[i * n + j] += partial[(p * m + i) * n + j]
+        if bias != NULL:
+            for j in range(n):
+                c[i * n + j] += bias[j]
+        activate(activation, c + i * n, n)
 
 
 cdef int product_in_parts(
     Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *a, const floating *b,
     const floating *bias, floating *c, Activation activation,
-) except -1 nogil:
-    """C = f(bias + A B) for few rows and a long k, as for a batch of 10 images.
+) except -1:
+    """C = f(A B + bias) for few rows and a long k, as for a batch of 10 images.
 
     There the time is that of reading B once. Each part of k, a contiguous piece of B, gives a
     partial C; these are added in order. Their number depends on the shape only, so the bits
     are those of any number of threads.
     """
-    cdef Py_ssize_t k_piece = even_piece(k, K_PART)
-    cdef Py_ssize_t parts = (k + k_piece - 1) // k_piece
-    cdef floating *partial = <floating *> malloc(parts * m * n * sizeof(floating))
-    cdef Py_ssize_t p, i, j
-    if partial == NULL:
-        raise MemoryError("dense: no memory for partial sums")
-    for p in prange(parts, num_threads=threads_for(2.0 * m * n * k / 100), schedule="static"):
-        block(m, n, min(k_piece, k - p * k_piece), a + p * k_piece, k, 1,
-              b + p * k_piece * n, n, False, <const floating *> NULL,
+    cdef Py_ssize_t piece = even_piece(k, K_PART), p
+    cdef floating *partial = partial_sums(m, n, k, c)
+    for p in prange((k + piece - 1) // piece, num_threads=threads_for(2.0 * m * n * k / 100),
+                    schedule="static", nogil=True):
+        block(m, n, min(piece, k - p * piece), a + p * piece, k, 1,
+              b + p * piece * n, n, False, <const floating *> NULL, False,
               partial + p * m * n, n, IDENTITY)
-    for i in range(m):
-        for j in range(n):
-            c[i * n + j] = bias[j] if bias != NULL else 0
-        for p in range(parts):
-            for j in range(n):
-                c[i * n + j] += partial[(p * m + i) * n + j]
-        activate(activation, c + i * n, n)
+    add_parts(m, n, k, partial, bias, c, activation)
     free(partial)
+    return 0
+
+
+cdef int forward(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *x, const floating *w,
+    const floating *bias, floating *y, Activation activation,
+) except -1:
+    if in_parts(m, k):
+        return product_in_parts(m, n, k, x, w, bias, y, activation)
+    with nogil:
+        product(m, n, k, x, k, 1, w, n, False, bias, y, activation)
     return 0
 
 
@@ -147,12 +180,7 @@ def dense(const floating[:, ::1] x, const floating[:, ::1] w, const floating[::1
     cdef const floating *bias = NULL if b is None else &b[0]
     if m == 0:
         return
-    with nogil:
-        if m <= FEW_ROWS and k >= 2 * K_PART:
-            product_in_parts(m, n, k, &x[0, 0], &w[0, 0], bias, &y[0, 0], <Activation> activation)
-        else:
-            product(m, n, k, &x[0, 0], k, 1, &w[0, 0], n, False, bias, &y[0, 0],
-                    <Activation> activation)
+    forward(m, n, k, &x[0, 0], &w[0, 0], bias, &y[0, 0], <Activation> activation)
 
 
 def dense_dx(const floating[:, ::1] dz, const floating[:, ::1] w, floating[:, ::1] dx):
@@ -219,7 +247,6 @@ cdef inline void update_bands(
     """Update m rows of w band by band, each as soon as its gradient is made."""
     cdef Py_ssize_t i = 0, rows
     cdef band_plan plan
-    cdef float_mode mode = flush_denormals()
     if k <= FEW_ROWS:
         if floating is float:
             plan = plan_bands_f32(n, k, 1, x_row, dz)
@@ -228,7 +255,7 @@ cdef inline void update_bands(
     while i < m:
         rows = min(band, m - i)
         if k > FEW_ROWS:
-            block(rows, n, k, x + i, 1, x_row, dz, n, False, <const floating *> NULL,
+            block(rows, n, k, x + i, 1, x_row, dz, n, False, <const floating *> NULL, False,
                   dw, n, IDENTITY)
         elif floating is float:
             band_f32(&plan, rows, x + i, dw, w + (i + rows) * n)
@@ -236,36 +263,62 @@ cdef inline void update_bands(
             band_f64(&plan, rows, x + i, dw, w + (i + rows) * n)
         apply_rule(rule, w + i * n, dw, state_1 + i * n, state_2 + i * n, rows * n)
         i += rows
-    set_float_mode(mode)
 
 
 def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floating[:, ::1] w,
-                    tuple state, str update, tuple scalars):
-    """dw = xT dz, straight to the optimizer.
+                    tuple state, str update, tuple scalars,
+                    const floating[:, ::1] x_next, floating[:, ::1] y_next):
+    """dw = xT dz, straight to the optimizer; then y_next = x_next w.
 
     Each thread makes a band of dw, updates its rows of w and the state from it, and makes the
-    next over it: the gradient stays in the cache of the core that made it. Memory sees w and
-    the state once, and no gradient.
+    next over it: the gradient stays in the cache of the core that made it. A piece of w that
+    has been updated is multiplied with its part of x_next before it leaves the cache. So
+    memory sees w and the state once a training step, and no gradient.
     """
     cdef Rule rule = find_rule(update, scalars)
     cdef floating[:, ::1] state_1 = state[0] if len(state) > 0 else None
     cdef floating[:, ::1] state_2 = state[1] if len(state) > 1 else None
-    cdef Py_ssize_t i, p, m = w.shape[0], n = w.shape[1], k = x.shape[0]
-    cdef Py_ssize_t row_bytes = n * sizeof(floating)
+    cdef Py_ssize_t m = w.shape[0], n = w.shape[1], k = x.shape[0]
+    cdef Py_ssize_t ahead = 0 if x_next is None else x_next.shape[0]
+    cdef bint fused = ahead > 0 and in_parts(ahead, m)
+    cdef Py_ssize_t i, p, stop, size, row_bytes = n * sizeof(floating)
     cdef Py_ssize_t band = (BAND if k <= FEW_ROWS else PANEL) // row_bytes
     band = max(<Py_ssize_t> 1, min(MC, band))
-    cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
-    # A share is some bands in one piece of memory: it streams better. Four shares a thread.
-    cdef Py_ssize_t rows = min(SHARE // row_bytes, m // (4 * threads))
-    rows = band * max(<Py_ssize_t> 1, rows // band)
+    cdef Py_ssize_t piece = band * max(<Py_ssize_t> 1, PANEL // row_bytes // band)
     cdef Py_ssize_t band_size = band * n + 64 // <Py_ssize_t> sizeof(floating)
-    cdef floating *bands = <floating *> malloc(threads * band_size * sizeof(floating))
+    cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
+    # A share is some pieces, one after another in memory: that streams better.
+    cdef Py_ssize_t share = max(piece, min(SHARE // row_bytes, m // (4 * threads)) // piece * piece)
+    if fused:
+        share = even_piece(m, K_PART)
+    cdef floating *w_0 = &w[0, 0]
     cdef floating *s = NULL if state_1 is None else &state_1[0, 0]
     cdef floating *t = NULL if state_2 is None else &state_2[0, 0]
+    cdef const floating *x_0 = &x[0, 0] if k else NULL
+    cdef const floating *dz_0 = &dz[0, 0] if k else NULL
+    cdef const floating *next_0 = &x_next[0, 0] if fused else NULL
+    cdef float_mode mode
+    cdef floating *partial = partial_sums(ahead, n, m, w_0)
+    cdef floating *bands = <floating *> malloc(threads * band_size * sizeof(floating))
     if bands == NULL:
+        free(partial)
         raise MemoryError("dense: no memory for bands of the gradient")
-    for p in prange((m + rows - 1) // rows, num_threads=threads, schedule="dynamic", nogil=True):
-        i = p * rows
-        update_bands(&rule, min(rows, m - i), n, k, &x[0, i], m, &dz[0, 0], band,
-                     bands + threadid() * band_size, &w[i, 0], s + i * n, t + i * n)
+    for p in prange((m + share - 1) // share, num_threads=threads, schedule="dynamic", nogil=True):
+        mode = flush_denormals()
+        i = p * share
+        stop = min(m, i + share)
+        while i < stop:
+            size = min(piece, stop - i)
+            update_bands(&rule, size, n, k, x_0 + i, m, dz_0, band,
+                         bands + threadid() * band_size, w_0 + i * n, s + i * n, t + i * n)
+            if fused:
+                block(ahead, n, size, next_0 + i, m, 1, w_0 + i * n, n, False,
+                      <const floating *> NULL, i > p * share, partial + p * ahead * n, n, IDENTITY)
+            i = i + size
+        set_float_mode(mode)
     free(bands)
+    if fused:
+        add_parts(ahead, n, m, partial, <const floating *> NULL, &y_next[0, 0], IDENTITY)
+    free(partial)
+    if ahead and not fused:
+        forward(ahead, n, m, &x_next[0, 0], w_0, <const floating *> NULL, &y_next[0, 0], IDENTITY)

@@ -151,8 +151,8 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
             to[j * width + i] = i < rows ? from[i * from_row + j] : 0;
 }
 
-/* C = bias + A B: m rows, n <= NC columns, all of k. b_transposed: B[p, j] is stored
-   at b[j * b_row + p].
+/* C = bias + A B, or C += A B if `add`: m rows, n <= NC columns, all of k.
+   b_transposed: B[p, j] is stored at b[j * b_row + p].
 
    Loops, outermost first: slices of k (KC), blocks of rows (MC), strips of columns
    (one tile wide), tiles of rows. Packing copies only where it pays: a strip of B
@@ -166,7 +166,7 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
    computed with. */
 static void NAME(matmul)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col,
-    const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, T *c, ptrdiff_t c_row)
+    const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, int add, T *c, ptrdiff_t c_row)
 {
     static const T zeros[VECS * W];
     T *const panel = (T *)scratch.panel;
@@ -205,7 +205,7 @@ static void NAME(matmul)(
                 else if (top == 0) NAME(pack)(kc, cols, width, b_pj, b_row, strip);
                 b_pj = strip, bp_row = width;
             }
-            const T *init = p ? NULL : zeros;
+            const T *init = p || add ? NULL : zeros;
             if (bias && p == 0) {
                 NAME(pack)(1, cols, width, bias + j, cols, start);
                 init = start;

@@ -46,11 +46,13 @@ def dense_dw(x, dz, start, dw):
             dw[k, o] = sum(a[n][start + k] * c[n][o] for n in range(len(a)))
 
 
-def dense_dw_update(x, dz, w, state, update, scalars):
+def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
     dw = w.copy()
     dense_dw(x, dz, 0, dw)
     flat = [a.reshape(-1) for a in (w, dw, *state)]
     globals()[update](*flat, *scalars)
+    if x_next is not None:
+        dense(x_next, w, None, 0, y_next)
 
 
 def dense_db(dz, db):

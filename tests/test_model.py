@@ -999,3 +999,52 @@ def test_a_layer_of_ones_own(backend, data):
     assert history["loss"][-1] < 0.7 * history["loss"][0]
     assert np.all(net.get_weights()["mine/s"] != 2)
     assert "mine: Scale" in net.summary()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+def test_looking_ahead_gives_the_bits_of_steps_by_hand(backend, optimizer, activation, rng):
+    """fit multiplies the next batch while a large first layer is updated; step by step it can't."""
+    x, y = rng.integers(0, 256, (47, 4100), np.uint8), rng.integers(0, 3, 47)
+
+    def model():
+        net = fastnn.Sequential(
+            [fastnn.Dense(70, activation), fastnn.Dense(3)], input_shape=(4100,), seed=1
+        )
+        net.compile(fastnn.optimizers.get(optimizer, 1e-5))
+        assert net.store.parameters[0].gradient is None
+        return net
+
+    fitted, by_hand = model(), model()
+    aheads = []
+    first = fitted.layers[0]
+    look_ahead = first.look_ahead
+    first.look_ahead = lambda x_next: aheads.append(len(x_next)) or look_ahead(x_next)
+    fitted.fit(x, y, epochs=2, batch_size=10, shuffle=True, seed=3, verbose=0)
+    assert aheads == [10, 10, 10, 7] * 2
+    order = np.random.default_rng(3)
+    for _ in range(2):
+        rows = order.permutation(47)
+        for start in range(0, 47, 10):
+            part = rows[start : start + 10]
+            by_hand.train_on_batch(x[part].astype(np.float32), y[part])
+    for name, weights in by_hand.get_weights().items():
+        found = fitted.get_weights()[name]
+        if backend == "cython":
+            np.testing.assert_array_equal(found, weights)
+        else:
+            np.testing.assert_allclose(found, weights, rtol=1e-3, atol=1e-4)
+
+
+def test_a_callback_that_changes_weights_between_steps_is_seen(rng):
+    class Clear(fastnn.callbacks.Callback):
+        def on_batch_end(self, step, loss):
+            losses.append(loss)
+            self.model.store.values[:] = 0
+
+    losses: list[float] = []
+    net = fastnn.Sequential([fastnn.Dense(70), fastnn.Dense(3)], input_shape=(4100,), seed=1)
+    net.compile(fastnn.optimizers.SGD(1e-3))
+    x = rng.random((30, 4100), dtype=np.float32)
+    net.fit(x, rng.integers(0, 3, 30), batch_size=10, verbose=0, callbacks=[Clear()])
+    np.testing.assert_allclose(losses[1:], np.log(3), rtol=1e-5)  # of zeros

@@ -275,7 +275,7 @@ def test_only_what_the_table_says_is_written(op, backend, isa):
             function(*arguments.values())
             for name, array in arrays.items():
                 same = array.tobytes() == before[name].tobytes()
-                idle = row.name == "dense_dw_update" and not len(arrays["x"])  # no sample
+                idle = row.name == "dense_dw_update" and not len(arrays["x"])  # no gradient
                 assert same == (not written[name] or not array.size) or idle, f"{case.text}: {name}"
 
 
@@ -283,19 +283,22 @@ def test_only_what_the_table_says_is_written(op, backend, isa):
 @every_dtype
 @every_fast
 def test_the_streamed_gradient_has_the_same_bits(backend, isa, dtype, threads):
-    """dense_dw_update is dense_dw and then the update, on real data too.
+    """dense_dw_update is dense_dw, the update and the next dense, on real data too.
 
     Not so the reference: its BLAS chooses the order of a sum by the shape of the panel.
     """
     fastnn.set_num_threads(threads)
     kernels = load(backend, isa, dtype)
     for case in cases("dense_dw_update", "real", dtype, "full"):
-        x, dz, w, state, update, scalars = with_arrays(case.arguments, np.copy).values()
+        arguments = with_arrays(case.arguments, np.copy)
+        x, dz, w, state, update, scalars, x_next, y_next = arguments.values()
         dw = np.empty_like(w)
         kernels.dense_dw(x, dz, 0, dw)
         getattr(kernels, update)(*(a.reshape(-1) for a in (w, dw, *state)), *scalars)
-        same_bits(case.outputs(kernels.dense_dw_update), arrays_of({"w": w, "state": state}),
-                  case.text)  # fmt: skip
+        if x_next is not None:
+            kernels.dense(x_next, w, None, FUSED_ACTIVATIONS["identity"], y_next)
+        wanted = arrays_of({"w": w, "state": state, "y_next": y_next})
+        same_bits(case.outputs(kernels.dense_dw_update), wanted, case.text)
 
 
 @pytest.mark.parametrize(("backend", "isa"), FAST, ids=lambda value: value or "any")

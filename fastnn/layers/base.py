@@ -46,6 +46,9 @@ class Layer:
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         """Take kernels and buffers for a batch of n; ``needs_dx``: someone reads the dx."""
 
+    def look_ahead(self, x_next: Array) -> None:
+        """Told before ``backward``, if the layer reads the model's input: that of the next step."""
+
     def forward(self, x: Array, training: bool) -> Any:
         """The output for x (N, *input_shape)."""
         raise NotImplementedError(f"{type(self).__name__} has no forward method")

@@ -8,6 +8,7 @@ from fastnn import initializers
 from fastnn.functional import activation_code
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Array, Layer, Shape, Sink
+from fastnn.parameters import ParameterStore
 
 
 class Dense(Layer):
@@ -16,6 +17,10 @@ class Dense(Layer):
     ``activation`` is ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None, and is applied in the same
     kernel. Backward computes dx = dz wᵀ first, with the weights of the step, then hands
     dw = xᵀ dz and db = Σ dz to the sink.
+
+    A large first layer spends its time on reading w. Told of the next step's x, it multiplies it
+    with the new weights while the update has them in cache; the next ``forward`` then only adds
+    the bias.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class Dense(Layer):
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         self.kernels = kernels
         self.undo = getattr(kernels, f"{self.activation}_backward") if self.code else None
+        self.x_next: Array | None = None
+        self.product_of: Array | None = None
         self.y = self.buffer("y", (n, self.units))
         self.y_flat = self.y.reshape(-1)
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
@@ -61,10 +68,21 @@ class Dense(Layer):
             self.dz = self.buffer("dz", (n, self.units))
             self.dz_flat = self.dz.reshape(-1)
 
+    def look_ahead(self, x_next: Array) -> None:
+        if self.w.gradient is None and len(x_next) == len(self.y):
+            self.x_next = x_next
+
     def forward(self, x: Array, training: bool) -> Array:
         self.x = x
-        bias = self.b.value if self.b else None
-        self.kernels.dense(x, self.w.value, bias, self.code, self.y)
+        if x is not self.product_of:
+            bias = self.b.value if self.b else None
+            self.kernels.dense(x, self.w.value, bias, self.code, self.y)
+        else:
+            if self.b:
+                self.y += self.b.value
+            if self.code:
+                getattr(self.kernels, str(self.activation))(self.y_flat, self.y_flat)
+        self.product_of = None
         return self.y
 
     def backward(self, dy: Array, sink: Sink) -> Array | None:
@@ -76,7 +94,11 @@ class Dense(Layer):
             self.kernels.dense_dx(dz, self.w.value, self.dx)
         if self.b:
             self.kernels.dense_db(dz, sink.gradient(self.b))
-        sink.dense(self.kernels, self.w, self.x, dz)
+        if self.x_next is not None and isinstance(sink, ParameterStore):
+            sink.dense(self.kernels, self.w, self.x, dz, self.x_next, self.y)
+        else:
+            sink.dense(self.kernels, self.w, self.x, dz)
+        self.product_of, self.x_next = self.x_next, None
         return self.dx
 
     def describe(self) -> str:

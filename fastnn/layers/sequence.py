@@ -33,6 +33,10 @@ class Chain(Layer):
             # Below the first parameter nobody reads a gradient.
             needs_dx = needs_dx or any(True for _ in layer.parameters())
 
+    def look_ahead(self, x_next: Array) -> None:
+        if self.children:
+            self.children[0].look_ahead(x_next)
+
     def forward(self, x: Array, training: bool) -> Any:
         y: Any = x
         for layer in self.children:

@@ -112,12 +112,20 @@ FULL_STREAMED = [
     (10, 403, 515),  # panels of fewer rows
     (2, 3, 40_009),  # a row is larger than a panel
     (300, 200, 9),  # more than one slice of the sum
+    (10, 5003, 129),  # the next product in parts, parallel
+    (63, 2049, 7),
 ]
 
 
 def dense_dw_update(data: Data, size: str) -> Cases:
     for n, k, o in TINY if size == "tiny" else FULL_STREAMED:
-        for update, (states, scalars) in UPDATES.items():
-            x, dz, w = data.array(n, k), data.array(n, o), data.array(k, o)
-            state = tuple(data.positive(k, o) for _ in range(states))
-            yield f"(N={n}, K={k}, O={o}), {update}", (x, dz, w, state, update, scalars)
+        # A rate of 1/4 keeps w exact, and so the product with the next batch.
+        for ahead, updates in ((0, UPDATES), (n + 1, {"sgd_update": (0, (0.25,))})):
+            for update, (states, scalars) in updates.items():
+                x, dz, w = data.array(n, k), data.array(n, o), data.array(k, o)
+                state = tuple(data.positive(k, o) for _ in range(states))
+                following = (data.array(ahead, k), data.output(ahead, o)) if ahead else (None, None)
+                yield (
+                    f"(N={n}, K={k}, O={o}), {update}{', next batch' * bool(ahead)}",
+                    (x, dz, w, state, update, scalars, *following),
+                )

@@ -54,8 +54,10 @@ def dense_dw(x, dz, start, dw):
     _run(_columns(x, start), _rows(dz), x.shape[0], dw.reshape(-1)[:0], False, dw)
 
 
-def dense_dw_update(x, dz, w, state, update, scalars):
+def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
     update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
+    if x_next is not None:
+        dense(x_next, w, None, FUSED_ACTIVATIONS["identity"], y_next)
 
 
 def dense_db(dz, db):

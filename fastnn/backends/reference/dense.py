@@ -50,13 +50,17 @@ def dense_db(dz, db):
     np.sum(dz, axis=0, out=db)
 
 
-def dense_dw_update(x, dz, w, state, update, scalars):
-    """dw = xᵀ dz goes straight to the optimizer: update(w, dw, *state, *scalars).
+def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
+    """dw = xᵀ dz goes straight to the optimizer: update(w, dw, *state, *scalars). Then the next
+    step's y_next = x_next w, unless x_next is None: a fast kernel does it while w is at hand.
 
-    x (N, K), dz (N, O), w (K, O); ``state`` a tuple of arrays like w, ``update`` the name of an
-    update op, ``scalars`` its arguments after the arrays. No array of the size of dw is made.
+    x (N, K), dz (N, O), w (K, O), x_next (M, K), y_next (M, O); ``state`` a tuple of arrays like w,
+    ``update`` the name of an update op, ``scalars`` its arguments after the arrays. No array of
+    the size of dw is made.
     """
     update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
+    if x_next is not None:
+        np.matmul(x_next, w, out=y_next)
 
 
 def update_by_panels(dense_dw, update, x, dz, w, state, scalars):
