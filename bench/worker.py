@@ -37,7 +37,9 @@ RATE = 1e-9  # see bench.networks.STILL
 
 
 class Fastnn:
-    """Training by the public ``train_on_batch``; inside it, ``step`` on prepared data."""
+    """Training by the public ``train_on_batch``, and as ``fit`` does it: data prepared and checked
+    before, the next batch known.
+    """
 
     def __init__(self, threads: int) -> None:
         import fastnn
@@ -57,7 +59,7 @@ class Fastnn:
             labels = model.check_labels(y, len(x))
             return {
                 "fastnn": lambda: model.train_on_batch(x, y),
-                "fastnn-step": lambda: model.step(x, labels),
+                "fastnn-step": lambda: model.step(x, labels, x),
             }
         if isinstance(case, Update):
             param, grad, m, v = case.arrays()

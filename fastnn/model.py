@@ -480,7 +480,7 @@ class Sequential:
         if self._compiled:
             lines += [
                 f"gradients: {size['gradients']:,} bytes"
-                + (f" ({streamed:,} parameters are updated panel by panel)" if streamed else ""),
+                + (f" ({streamed:,} parameters are updated band by band)" if streamed else ""),
                 f"optimizer state ({type(self.optimizer).__name__}): {size['state']:,} bytes",
             ]
         return "\n".join(lines)

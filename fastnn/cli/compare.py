@@ -100,7 +100,7 @@ def _notes(rows: list[Result], epochs: int, steps: int) -> list[str]:
     backends = {row.backend for row in rows}
     if backends - {"reference"}:
         lines.append(
-            "Gradients of large layers go to the optimizer panel by panel and are never stored."
+            "Gradients of large layers go to the optimizer band by band and are never stored."
         )
     if "reference" in backends:
         lines += [

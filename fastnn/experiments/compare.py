@@ -169,7 +169,7 @@ def measure(
     """The rows of one network on one backend: SGD, then Adam.
 
     The reference backend keeps whole gradients, as the textbook does; the others may hand those
-    of large layers to the optimizer in panels, as models do by default.
+    of large layers to the optimizer in bands, as models do by default.
     """
     with backends.use_backend(backend):
         keep = backend == "reference"
