@@ -178,7 +178,9 @@ static void NAME(matmul)(
     const ptrdiff_t m_block = m <= MC ? m : MC / n_rows * n_rows;
     const int pack_a = m > rows_limit && n > 2 * VECS * W;
     const int pack_b = m > 3 * rows_limit;
-    const ptrdiff_t k_limit = pack_b ? KC : min_size(KC, SLICE / (ptrdiff_t)sizeof(T) / n + 8);
+    /* What isn't packed is cut unless it is a few slices only, which are in L2 or don't matter. */
+    const ptrdiff_t slice = SLICE / (ptrdiff_t)sizeof(T) / n + 8;
+    const ptrdiff_t k_limit = pack_b || k <= 4 * slice ? KC : min_size(KC, slice);
     const ptrdiff_t k_piece = k ? even_piece(k, k_limit) : 1; /* k == 0: only the bias */
 
     for (ptrdiff_t p = 0; p < k || p == 0; p += k_piece)
