@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from fastnn import Dense, Flatten, Rescaling, Sequential
+from fastnn import Dense, Flatten, Rescaling, Sequential, set_num_threads
 from fastnn.datasets import draw_cifar10, draw_mnist, load_cifar10, load_mnist
 
 IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
@@ -344,7 +344,8 @@ def test_drawn_digits_look_like_mnists():
 
 
 def accuracy(data, epochs):
-    """Of a small dense network."""
+    """Of a small dense network; its layers are too small for two threads."""
+    set_num_threads(1)
     net = Sequential([Rescaling(1 / 255), Flatten(), Dense(48, "relu"), Dense(10)], seed=0)
     net.compile("adam", metrics=["accuracy"])
     net.fit(data.x_train, data.y_train, epochs=epochs, batch_size=50, seed=0, verbose=0)
@@ -361,7 +362,7 @@ def test_drawn_things_can_be_learnt_but_not_from_the_pixels_mean():
     means = np.stack([data.x_train[data.y_train == k].mean(axis=0).ravel() for k in range(10)])
     # |x − m|² without |x|², which is the same for every class
     distance = (means**2).sum(axis=1) - 2 * (data.x_test.reshape(500, -1) @ means.T)
-    assert (distance.argmin(axis=1) == data.y_test).mean() < 0.5
+    assert (distance.argmin(axis=1) == data.y_test).mean() < 0.45
 
 
 def test_drawn_things_differ():
