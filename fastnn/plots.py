@@ -111,7 +111,7 @@ def confusion(path: Path, matrices: Mapping[str, tuple[ArrayLike, Sequence[str]]
                 f"confusion: {head or 'the matrix'} must have shape {(len(names),) * 2}, "
                 f"got {matrix.shape}"
             )
-        checked[head] = matrix, names
+        checked[head] = matrix, [_plain(name) for name in names]
     sizes = [max(3.4, 0.26 * len(names) + 1.8) for _, names in checked.values()]
     figure = _figure(sum(sizes) + 0.6, 0.8 * max(sizes) + 0.4)
     all_axes = _row_of_axes(figure, len(sizes), sizes)
@@ -204,10 +204,15 @@ def predictions(
     _save(figure, path)
 
 
+def _plain(name: str) -> str:
+    """A name from data as matplotlib can draw it: no mathematics, no bytes that aren't text."""
+    return name.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
 def _draw_answer(axes: Any, height: float, name: str, answer: Answers, i: int, top: int) -> None:
     """One answer in axes of that height in inches: a line, and bars if there are probabilities."""
     guessed, true = (int(np.asarray(a)[i]) for a in (answer.guessed, answer.true))
-    names = answer.class_names
+    names = [_plain(name) for name in answer.class_names]
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
     style = {"fontsize": 6.5, "va": "center"}

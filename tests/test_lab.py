@@ -424,7 +424,7 @@ def test_the_command(capsys, tmp_path):
     pictures = sorted(p.name for p in folder.iterdir())
     assert pictures == ["curves.png", "digits.png",
                         *sorted(f"weights-{n.lower()}.gif" for n in OPTIMIZERS)]  # fmt: skip
-    assert sorted(Path(p).name for p in data["pictures"]) == pictures
+    assert all(f"Picture written to {folder / name}\n" in out for name in pictures)
     for name in pictures:
         with Image.open(folder / name) as image:
             assert len(np.unique(np.asarray(image.convert("L")))) > 10, name
@@ -523,3 +523,18 @@ def test_imports_of_the_children_are_light():
         print([m for m in ("sklearn", "matplotlib", "scipy") if m in sys.modules])
     """)
     assert done.stdout.strip() == "[]"
+
+
+def test_pictures_and_figures_may_not_be_one_path(tmp_path, capsys):
+    same = str(tmp_path / "same")
+    assert main(["lab", "--json", same, "--pictures", same]) == 2
+    assert "--json and --pictures name the same file" in capsys.readouterr().err
+    assert not (tmp_path / "same").exists()
+
+
+@pytest.mark.parametrize("option", ["--seed", "--seeds"])
+def test_a_seed_too_large_for_the_generators_is_refused_at_once(option, capsys):
+    assert main(["lab", option, str(2**31)]) == 2
+    err = capsys.readouterr().err
+    assert option in err
+    assert str(2**31 - 1) in err

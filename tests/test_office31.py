@@ -220,7 +220,7 @@ def test_summary_counts_collapsed_runs_in():
     assert "0.700 ± 0.058" in text
     assert "nan" not in text
     rows = runs_table(runs, published=True).splitlines()
-    assert rows[3].endswith("answers one domain only")
+    assert rows[3].endswith("one domain only")
     assert rows[4].endswith("collapsed")
     assert "0.800+0.200  0.858+0.269" in rows[2]
     assert "68.9×" in rows[2]
@@ -472,3 +472,35 @@ def test_data_that_can_not_be_split_or_asked_about(folder, capsys, tmp_path):
         capsys, args, "at least 20" if len(list(only.rglob("*.png"))) < 20 else "one domain"
     )
     assert "Model" not in out
+
+
+def test_a_run_that_diverges_is_named_and_costs_no_other(folder, tmp_path, capsys, monkeypatch):
+    def some(data, settings, callbacks=()):
+        if settings.seed == 2 or settings.seed > 5:
+            raise FloatingPointError("step 3: domain=nan")
+        return train_and_test(data, settings, callbacks)
+
+    monkeypatch.setattr("fastnn.cli.office31.train_and_test", some)
+    path = tmp_path / "o.json"
+    args = ["office31", "--data", str(folder), "--no-cache", *TINY, "--hidden", "4",
+            "--optimizer", "sgd", "--quiet"]  # fmt: skip
+    assert main([*args, "--seeds", "1,2,3", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "diverged: (4) sgd seed 2: step 3: domain=nan" in out
+    assert "1 of 3 runs: (4) sgd seed 2" in out
+    data = json.loads(path.read_text())
+    assert [run["settings"]["seed"] for run in data["runs"]] == [1, 3]
+    assert [one["settings"]["seed"] for one in data["diverged"]] == [2]
+    assert main([*args, "--seeds", "6,7"]) == 2
+    assert "every run diverged; (4) sgd seed 6: step 3" in capsys.readouterr().err
+
+
+def test_a_picture_that_fails_costs_no_figures(folder, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("fastnn.cli.office31.draw_pictures", broken)
+    path = tmp_path / "o.json"
+    args = ["office31", "--data", str(folder), "--no-cache", *TINY, "--hidden", "4", "--quiet"]
+    assert main([*args, "--json", str(path), "--pictures", str(tmp_path / "p")]) == 2
+    assert json.loads(path.read_text())["runs"]

@@ -189,3 +189,13 @@ def test_no_global_state(tmp_path):
     plots.curves(tmp_path / "c.png", {"loss": CURVES})
     assert dict(matplotlib.rcParams) == before
     assert not _pylab_helpers.Gcf.get_all_fig_managers()
+
+
+def test_names_from_data_are_drawn_as_they_are(tmp_path):
+    """Not as mathematics, and whatever bytes a folder's name has."""
+    names = [r"a$\foo$b_^{", "m\udcff", "$5"]
+    plots.confusion(tmp_path / "c.png", {"object": (np.eye(3), names)})
+    answers = plots.Answers([0, 1, 2], [1, 2, 0], names, np.full((3, 3), 1 / 3))
+    plots.predictions(tmp_path / "p.png", np.zeros((3, 4, 4)), {"object": answers})
+    for name in ("c.png", "p.png"):
+        assert np.ptp(pixels(tmp_path / name)) > 0

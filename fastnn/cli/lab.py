@@ -12,7 +12,16 @@ import numpy as np
 
 import fastnn
 from fastnn import plots
-from fastnn.cli.options import CommandParser, count, folder, names, seeds, table, write_json
+from fastnn.cli.options import (
+    CommandParser,
+    check_distinct,
+    count,
+    folder,
+    names,
+    seeds,
+    table,
+    write_json,
+)
 from fastnn.config import config
 from fastnn.experiments.lab import (
     BATCH_SIZE,
@@ -53,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     if args.seeds and args.seed:
         raise ValueError("give --seeds or --seed (the first of ten), not both")
+    check_distinct(json=args.json, pictures=args.pictures)
     if args.pictures:
         plots.require()
         args.pictures.mkdir(parents=True, exist_ok=True)
@@ -98,11 +108,7 @@ def run(args: argparse.Namespace) -> None:
     print()
     for line in _notes(rows):
         print(line)
-    written = draw(args.pictures, runs) if args.pictures else []
-    for path in written:
-        print(f"Picture written to {path}")
     seconds = time.perf_counter() - started
-    print(f"({seconds:.0f} s in all)")
     write_json(
         args.json,
         {
@@ -122,10 +128,13 @@ def run(args: argparse.Namespace) -> None:
                 for r in runs
             ],
             "curves": curves(runs),
-            "pictures": [str(path) for path in written],
             "seconds": seconds,
         },
     )  # fmt: skip
+    # After the figures, which a picture that can't be drawn must not cost.
+    for path in draw(args.pictures, runs) if args.pictures else []:
+        print(f"Picture written to {path}")
+    print(f"({seconds:.0f} s in all)")
 
 
 def _table(rows: list[Row]) -> str:

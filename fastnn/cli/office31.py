@@ -80,7 +80,7 @@ def add_options(parser: CommandParser) -> None:
     add("--epochs", type=count(1), metavar="N",
         help=f"passes over the training images; 50 if unset, {_DRAWN_EPOCHS} for drawn "
         "images")  # fmt: skip
-    add("--seeds", type=seeds, metavar="A,B,…",
+    add("--seeds", type=seeds, metavar="A,B,… or A-B",
         help="a run for each of these seeds, in place of the one of --seed; a seed decides the "
         "split, the weights and the order of the images, and 1234 is the text's split")  # fmt: skip
     add("--scale", action="store_true",
@@ -106,27 +106,33 @@ def run(args: argparse.Namespace) -> None:
     parts(data, chosen[0].seed)  # what can't be split is an error before anything is trained
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
-    runs = []
+    runs, diverged = [], []
     for settings in chosen:
         callbacks = []
         if not args.quiet:
             print(flush=True)
             callbacks = [Report(_title(settings, data), args.report, _tell)]
-        done = train_and_test(data, settings, callbacks)
+        try:
+            done = train_and_test(data, settings, callbacks)
+        except FloatingPointError as error:
+            diverged.append((settings, str(error)))
+            _tell(f"diverged: {_label(settings)}: {error}")
+            continue
         if not args.quiet:
             _tell(line_of_test(done.test_accuracy.values(), done.test_seconds))
         runs.append(done)
+    if not runs:
+        raise FloatingPointError(f"every run diverged; {_label(chosen[0])}: {diverged[0][1]}")
     summaries = summarise(runs)
     print("\n" + runs_table(runs, published=args.data is not None))
     for line in _notes(runs, args):
         print(line)
+    if diverged:
+        names = "; ".join(_label(one) for one, _ in diverged)
+        print(f"Diverged, and in no figure above: {len(diverged)} of {len(chosen)} runs: {names}")
     if len(summaries) < len(runs):
         print("\n" + summary_table(summaries))
-    if args.pictures:
-        for path in draw_pictures(args.pictures, runs, data):
-            print(f"picture: {path}")
     seconds = time.perf_counter() - started
-    print(f"({seconds:.0f} s in all)")
     write_json(
         args.json,
         {
@@ -145,9 +151,15 @@ def run(args: argparse.Namespace) -> None:
             },
             "runs": [one.figures() for one in runs],
             "summaries": [vars(one) for one in summaries],
+            "diverged": [{"settings": vars(one), "error": text} for one, text in diverged],
             "seconds": seconds,
         },
     )
+    # After the figures, which a picture that can't be drawn must not cost.
+    if args.pictures:
+        for path in draw_pictures(args.pictures, runs, data):
+            print(f"picture: {path}")
+    print(f"({seconds:.0f} s in all)")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -212,13 +224,17 @@ def _title(settings: Settings, data: Office31) -> str:
     )
 
 
+def _label(settings: Settings) -> str:
+    return f"{name_of(settings.hidden)} {settings.optimizer} seed {settings.seed}"
+
+
 def _tell(line: str) -> None:
     print(line, flush=True)
 
 
 def runs_table(runs: list[Run], published: bool) -> str:
     """A row for each run; ``published``: with the accuracies that the text found."""
-    rows = [["hidden layers", "optimizer", "seed", "accuracy", "text", "majority", "dead units",
+    rows = [["hidden layers", "optimizer", "seed", "accuracy", "text", "majority", "dead",
              "seconds", "text/ours", "ms/step", "NumPy/ours", ""]]  # fmt: skip
     for one in runs:
         text = one.settings.published
@@ -248,23 +264,23 @@ def _times(factor: float | None) -> str:
 def _remark(one: Run) -> str:
     if one.collapsed:
         return "collapsed"
-    return ", ".join(f"answers one {head} only" for head in one.constant_heads)
+    return ", ".join(f"one {head} only" for head in one.constant_heads)
 
 
 def _notes(runs: list[Run], args: argparse.Namespace) -> list[str]:
     scaled = "divided by 255" if args.scale else "raw, 0 to 255"
-    collapsed = [f"{name_of(r.settings.hidden)} {r.settings.optimizer} seed {r.settings.seed}"
-                 for r in runs if r.collapsed]  # fmt: skip
+    collapsed = [_label(one.settings) for one in runs if one.collapsed]
     lines = [
         f"Accuracy: {' + '.join(HEADS)}, on the {runs[0].images[2]} test images; "
         f"{runs[0].images[0]} to train on, {runs[0].images[1]} to validate. Inputs {scaled}.",
-        "Majority: answering with the most frequent class of the training images. Dead units: "
-        "0 for every test image;",
-        "  the part of them in the hidden layer that has most.",
+        "Majority: answering with the most frequent class of the training images. Dead: the part "
+        "of units that are 0",
+        "  for every test image, in the hidden layer that has most.",
         "Seconds and ms/step are of training, with shuffling, casting and validation. Text: its "
-        "laptop. NumPy: the same program",
-        "  in plain NumPy (float64), a step on a cloud machine with two cores. Both are compared "
-        "only where inputs and steps are the same.",
+        "laptop. NumPy: the",
+        "  same program in plain NumPy (float64), a step on a cloud machine with two cores. "
+        "Compared only where inputs",
+        "  and steps are the same.",
         f"Collapsed, the same answer to every image: {len(collapsed)} of {len(runs)} runs"
         + (f": {'; '.join(collapsed)}" if collapsed else ""),
     ]

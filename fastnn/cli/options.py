@@ -47,7 +47,8 @@ class CommandParser(argparse.ArgumentParser):
             metavar="N",
             help="threads of the kernels; all CPUs if unset",
         )
-        add("--seed", type=count(0), default=0, metavar="N", help="of weights, order and splits")
+        add("--seed", type=count(0, MOST_SEED), default=0, metavar="N",
+            help="of weights, order and splits")  # fmt: skip
         add("--backend", type=name("backend", (*BACKENDS, "auto")), metavar="NAME",
             help=f"{', '.join(BACKENDS)} or auto")  # fmt: skip
         add("--json", type=output, metavar="FILE", help="also write the figures to FILE")
@@ -65,6 +66,8 @@ def _typed(function: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
+#: What every generator of random numbers takes, with some room for the seeds after it.
+MOST_SEED = 2**31 - 1
 #: More threads than this no kernel can use, and the system may refuse to start them.
 MOST_THREADS = 256
 
@@ -136,6 +139,8 @@ def seeds(text: str) -> list[int]:
         low, high = map(int, ends)
         if not low <= high < low + MOST_SEEDS - len(found):
             raise ValueError(f"expected 1 to {MOST_SEEDS} seeds, ranges upwards, got {text!r}")
+        if high > MOST_SEED:
+            raise ValueError(f"expected seeds <= {MOST_SEED}, got {text!r}")
         found += range(low, high + 1)
     return _distinct(found, text)
 
