@@ -241,7 +241,7 @@ def test_train_on_categories(tmp_path, rng, capsys):
 
     assert main([*args, *more, "--categories", "colour,1", "--epochs", "1"]) == 0
     assert len(json.loads(data.read_text())["feature_names"]) == 3 + len(set(numbers))
-    fails(capsys, [*args, "--categories", "none"], "line 2, column 1 ('colour')", "'")
+    fails(capsys, [*args, "--categories", "none"], "line 2, column 0 ('colour')", "'")
     fails(capsys, [*args, "--categories", "color"], "did you mean 'colour'")
 
 
@@ -308,10 +308,10 @@ def test_usage_errors(capsys, args, parts, tmp_path, monkeypatch):
 def test_csv_errors(capsys, tmp_path, csv):
     path = tmp_path / "bad.csv"
     path.write_text("a,b\n1,2\nx,3\n")
-    fails(capsys, ["train", "--data", str(path)], "bad.csv, line 3, column 1 ('a')", "'x'")
+    fails(capsys, ["train", "--data", str(path)], "bad.csv, line 3, column 0 ('a')", "'x'")
     path.write_text("a,b\n1,x\n2,x\n")
     fails(capsys, ["train", "--data", str(path)], "one class only, 'x'")
-    fails(capsys, ["train", "--data", str(csv), "--loss", "mse"], "line 2, column 3 ('kind')")
+    fails(capsys, ["train", "--data", str(csv), "--loss", "mse"], "line 2, column 2 ('kind')")
     path.write_text("a,b\n1,x\n2,y\n3,z\n")
     args = ["train", "--data", str(path), "--loss", "sigmoid_cross_entropy"]
     fails(capsys, args, "2 classes, got 3")

@@ -106,7 +106,7 @@ def test_csv_integer_classes_keep_their_order(tmp_path):
     table = read_csv(write(tmp_path, "1;10\n2;9\n3;10\n"), delimiter=";")
     assert table.class_names == ["9", "10"]
     assert table.y.tolist() == [1, 0, 1]
-    assert table.feature_names == ["column 1"]
+    assert table.feature_names == ["column 0"]
 
 
 @pytest.mark.parametrize("target", [0, -3, "0", "price"])
@@ -128,7 +128,7 @@ def test_csv_task_given(tmp_path):
 
 def test_csv_header_given(tmp_path):
     path = write(tmp_path, "1,2\n3,4\n")
-    assert read_csv(path).feature_names == ["column 1"]
+    assert read_csv(path).feature_names == ["column 0"]
     named = read_csv(path, target="1", header=True)
     assert (named.feature_names, named.target_name, len(named.x)) == (["2"], "1", 1)
 
@@ -141,11 +141,11 @@ def test_csv_header_given(tmp_path):
         ("a,b\n", "no rows below the header"),
         ("a,b\n1,2\n3\n", "data.csv, line 3: expected 2 columns, got 1"),
         ("1,2\n1,2,3\n", "line 2: expected 2 columns, got 3"),
-        ("a,b\n1,2\nx,2\n", r"line 3, column 1 \('a'\): expected a finite number, got 'x'"),
-        ("1,2\nnan,2\n", "line 2, column 1: expected a finite number, got 'nan'"),
-        ("1,2\n,2\n", "line 2, column 1: expected a finite number, got ''"),
-        ("1,2.5\n1,inf\n", "line 2, column 2: expected a finite number, got 'inf'"),
-        ("a,b\n1,x\n1, \n", r"line 3, column 2 \('b'\): the field is empty"),
+        ("a,b\n1,2\nx,2\n", r"line 3, column 0 \('a'\): expected a finite number, got 'x'"),
+        ("1,2\nnan,2\n", "line 2, column 0: expected a finite number, got 'nan'"),
+        ("1,2\n,2\n", "line 2, column 0: expected a finite number, got ''"),
+        ("1,2.5\n1,inf\n", "line 2, column 1: expected a finite number, got 'inf'"),
+        ("a,b\n1,x\n1, \n", r"line 3, column 1 \('b'\): the field is empty"),
         ("a;b\n1;2\n", "found one column .with ',' as the delimiter"),
     ],
 )
@@ -182,7 +182,7 @@ SHELLS = "M,0.5,15\nF,0.25,9\nI,1,7\nM,2,9\n"
 
 def test_csv_text_columns_are_categories(tmp_path):
     table = read_csv(write(tmp_path, SHELLS))
-    assert table.feature_names == ["column 1=F", "column 1=I", "column 1=M", "column 2"]
+    assert table.feature_names == ["column 0=F", "column 0=I", "column 0=M", "column 1"]
     expected = [[0, 0, 1, 0.5], [1, 0, 0, 0.25], [0, 1, 0, 1], [0, 0, 1, 2]]
     np.testing.assert_array_equal(table.x, expected)
     assert table.x.dtype == np.float64
@@ -202,14 +202,14 @@ def test_csv_categories_given(tmp_path):
     assert read_csv(path).one_hot.tolist() == [False, True, True]
     for categories in ((), ["zone"]):
         with pytest.raises(
-            ValueError, match=r"line 2, column 2 \('sex'\): expected a finite .*'M'"
+            ValueError, match=r"line 2, column 1 \('sex'\): expected a finite .*'M'"
         ):
             read_csv(path, categories=categories)
     with pytest.raises(ValueError, match=r"unknown categories column .* did you mean 'zone'"):
         read_csv(path, categories=["zones"])
     with pytest.raises(ValueError, match="categories column 3 is out of range: 3 columns"):
         read_csv(path, categories=[3])
-    with pytest.raises(ValueError, match=r"column 3 \('price'\) is the target"):
+    with pytest.raises(ValueError, match=r"column 2 \('price'\) is the target"):
         read_csv(path, categories=[-1])
     with pytest.raises(ValueError, match="categories must be 'auto' or a list, got 'sex'"):
         read_csv(path, categories="sex")
@@ -219,14 +219,14 @@ def test_csv_categories_given(tmp_path):
     ("text", "message"),
     [
         # One number makes it a column of numbers, so that a slip doesn't become a category.
-        ("a,1\nb,2\n3,1\n", "line 1, column 1: expected a finite number, got 'a'"),
-        ("1,1\nb,2\n3,1\n", "line 2, column 1: expected a finite number, got 'b'"),
-        ("M,1\n,2\nF,1\n", "line 2, column 1: the field is empty"),
-        ("1,,1\n2,,2\n", "line 1, column 2: expected a finite number, got ''"),
+        ("a,1\nb,2\n3,1\n", "line 1, column 0: expected a finite number, got 'a'"),
+        ("1,1\nb,2\n3,1\n", "line 2, column 0: expected a finite number, got 'b'"),
+        ("M,1\n,2\nF,1\n", "line 2, column 0: the field is empty"),
+        ("1,,1\n2,,2\n", "line 1, column 1: expected a finite number, got ''"),
         ("M,1,2\nF,2\n", "line 2: expected 3 columns, got 2"),
         (
             "id,x\n" + "".join(f"row {i},{i}\n" for i in range(101)),
-            r"data.csv, column 1 \('id'\): 101 different texts; a category may have 100",
+            r"data.csv, column 0 \('id'\): 101 different texts; a category may have 100",
         ),
     ],
 )
@@ -246,14 +246,14 @@ def test_csv_of_text_only_has_a_header_unless_its_fields_come_again(tmp_path):
     assert named.feature_names == ["colour=green", "colour=red"]
     assert (named.class_names, len(named.x)) == (["long", "round"], 3)
     bare = read_csv(write(tmp_path, body))
-    assert bare.feature_names == ["column 1=green", "column 1=red"]
+    assert bare.feature_names == ["column 0=green", "column 0=red"]
     assert len(bare.x) == 3
     # Nothing tells here; the first line is taken for names unless told otherwise.
     path = write(tmp_path, "red,round\ngreen,long\n")
     assert len(read_csv(path).x) == 1
     assert len(read_csv(path, header=False).x) == 2
     # A gap in a header is no field that comes again.
-    with pytest.raises(ValueError, match="line 3, column 1"):
+    with pytest.raises(ValueError, match="line 3, column 0"):
         read_csv(write(tmp_path, ",kind\n1,a\n,b\n"))
 
 

@@ -57,7 +57,8 @@ def read_csv(
     if the target is text or whole numbers with at most 50 different values. ``header``: whether
     the first line names the columns; None: it does if no field of it is a number or occurs again
     further down its column. ``delimiter``: one character; ``" "`` or ``"whitespace"`` stands for
-    any run of blanks and tabs. Empty lines are skipped.
+    any run of blanks and tabs. Empty lines are skipped. Columns without a name are numbered from 0 in
+    errors and names too.
 
     ``categories``: the names or numbers of columns whose texts are categories (up to 100 each), or
     ``"auto"``: those without any number. Each becomes one column for every different text, in
@@ -92,8 +93,8 @@ def read_csv(
         if len(row) != width:
             raise ValueError(f"{path}, line {line}: expected {width} columns, got {len(row)}")
     chosen = _column(path, "target", target, names, width)
-    where = [f"column {i + 1}" + (f" ({names[i]!r})" if names else "") for i in range(width)]
-    named = names or [f"column {i + 1}" for i in range(width)]
+    where = [f"column {i}" + (f" ({names[i]!r})" if names else "") for i in range(width)]
+    named = names or [f"column {i}" for i in range(width)]
     columns = [[row[i].strip() for row in rows] for i in range(width)]
     if categories == "auto":
         sorts = {i for i, texts in enumerate(columns) if any(texts) and not _has_number(texts)}
