@@ -44,7 +44,7 @@ def available() -> bool:
 def require() -> None:
     """Raise ``RuntimeError``, with what to install, unless matplotlib is there."""
     if not available():
-        raise RuntimeError("pictures need matplotlib: pip install fastnn-engine[plots]")
+        raise RuntimeError("pictures need matplotlib: pip install matplotlib")
 
 
 def curves(

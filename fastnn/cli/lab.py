@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = [_NAMES[name] for name in args.optimizers or _NAMES]
     left_out = ""
     if SKLEARN in chosen and not sklearn_available():
-        left_out = f"{SKLEARN} isn't installed: pip install fastnn-engine[sklearn]"
+        left_out = f"{SKLEARN} isn't installed: pip install scikit-learn"
         if args.optimizers:
             raise RuntimeError(left_out)
         chosen.remove(SKLEARN)

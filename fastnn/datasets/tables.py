@@ -57,8 +57,8 @@ def read_csv(
     if the target is text or whole numbers with at most 50 different values. ``header``: whether
     the first line names the columns; None: it does if no field of it is a number or occurs again
     further down its column. ``delimiter``: one character; ``" "`` or ``"whitespace"`` stands for
-    any run of blanks and tabs. Empty lines are skipped. Columns without a name are numbered from 0 in
-    errors and names too.
+    any run of blanks and tabs. Empty lines are skipped. In errors and as names
+    too, columns are numbered from 0.
 
     ``categories``: the names or numbers of columns whose texts are categories (up to 100 each), or
     ``"auto"``: those without any number. Each becomes one column for every different text, in
