@@ -179,7 +179,9 @@ def fresh(op: Op, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments with what the op writes copied, so that ``given`` stays as it is."""
 
     def copied(value: Any) -> Any:
-        return tuple(v.copy() for v in value) if isinstance(value, tuple) else value.copy()
+        if isinstance(value, tuple):
+            return tuple(map(copied, value))
+        return None if value is None else value.copy()
 
     return {key: copied(a) if key in op.writes else a for key, a in given.items()}
 
