@@ -172,7 +172,7 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     assert plots.available()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert not plots.available()
-    with pytest.raises(RuntimeError, match=r"pip install fastnn-engine\[plots\]"):
+    with pytest.raises(RuntimeError, match=r"pip install matplotlib"):
         plots.curves(tmp_path / "c.png", {"loss": CURVES})
     assert not list(tmp_path.iterdir())
     plots.weight_movie(tmp_path / "w.gif", np.random.default_rng(1).random((2, 64, 4)),
