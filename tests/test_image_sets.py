@@ -51,15 +51,19 @@ def mnist(rng, tmp_path):
     return tmp_path
 
 
-def check_mnist_error(folder, name, *words):
-    """One line that names the file and says these things."""
-    with pytest.raises(ValueError, match=name) as caught:
-        load_mnist(folder)
+def check_error(load, folder, match, *words):
+    """One line that begins with the folder, matches, and says these things."""
+    with pytest.raises(ValueError, match=match) as caught:
+        load(folder)
     text = str(caught.value)
     assert text.startswith(f"{folder}")
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def check_mnist_error(folder, name, *words):
+    check_error(load_mnist, folder, name, *words)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -205,13 +209,7 @@ def cifar(rng, tmp_path):
 
 
 def check_cifar_error(folder, *words):
-    with pytest.raises(ValueError, match="expected") as caught:
-        load_cifar10(folder)
-    text = str(caught.value)
-    assert text.startswith(f"{folder}")
-    assert "\n" not in text
-    for word in words:
-        assert word in text
+    check_error(load_cifar10, folder, "expected", *words)
 
 
 def test_cifar10_is_read(cifar):
