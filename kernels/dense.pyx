@@ -157,7 +157,8 @@ cdef int product_in_parts(
         block(m, n, min(piece, k - p * piece), a + p * piece, k, 1,
               b + p * piece * n, n, False, <const floating *> NULL, False,
               partial + p * m * n, n, IDENTITY)
-    add_parts(m, n, k, partial, bias, c, activation)
+    with nogil:
+        add_parts(m, n, k, partial, bias, c, activation)
     free(partial)
     return 0
 
@@ -318,7 +319,8 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
         set_float_mode(mode)
     free(bands)
     if fused:
-        add_parts(ahead, n, m, partial, <const floating *> NULL, &y_next[0, 0], IDENTITY)
+        with nogil:
+            add_parts(ahead, n, m, partial, <const floating *> NULL, &y_next[0, 0], IDENTITY)
     free(partial)
     if ahead and not fused:
         forward(ahead, n, m, &x_next[0, 0], w_0, <const floating *> NULL, &y_next[0, 0], IDENTITY)
