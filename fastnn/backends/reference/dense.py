@@ -9,7 +9,8 @@ from fastnn.ops import FUSED_ACTIVATIONS
 #: Bytes of a panel of the gradient: a part of an L2 cache, yet few calls for a large layer.
 PANEL_BYTES = 1 << 19
 
-_APPLY = {
+#: The fused activations by code, but the identity.
+APPLY = {
     FUSED_ACTIVATIONS["relu"]: relu,
     FUSED_ACTIVATIONS["sigmoid"]: sigmoid,
     FUSED_ACTIVATIONS["tanh"]: tanh,
@@ -24,8 +25,8 @@ def dense(x, w, b, activation, y):
     np.matmul(x, w, out=y)
     if b is not None:
         y += b
-    if activation in _APPLY:
-        _APPLY[activation](y, y)
+    if activation in APPLY:
+        APPLY[activation](y, y)
 
 
 def dense_dx(dz, w, dx):
