@@ -109,12 +109,8 @@ def _padded_shape(x, geometry):
 
 def _inside(geometry):
     """Where the image lies in the padded one."""
-    return tuple(
-        [
-            slice(None),
-            *(slice(a.before, a.before + a.size) for a in (geometry.rows, geometry.columns)),
-        ]
-    )
+    down, across = (slice(a.before, a.before + a.size) for a in (geometry.rows, geometry.columns))
+    return slice(None), down, across
 
 
 def _meeting_tap(geometry, ky, kx):
