@@ -131,14 +131,14 @@ def conv2d_geometry(
     Raises ``ValueError`` that names ``op``, the argument, what was expected and what came.
     """
     kh, kw, depth, filters = w_shape
-    groups = _positive(op, "groups", groups)
-    if 0 in w_shape:
-        raise ValueError(f"{op}: w must have no size of 0, got {w_shape} as KH,KW,C,O")
+    groups = positive(op, "groups", groups)
     channels = image[2]
     if channels % groups or filters % groups:
         raise ValueError(
             f"{op}: groups={groups} must divide C={channels} of x and O={filters} of w"
         )
+    if 0 in w_shape:
+        raise ValueError(f"{op}: w must have no size of 0, got {w_shape} as KH,KW,C,O")
     if depth * groups != channels:
         expected = f"C={depth}" if groups == 1 else f"C={depth * groups} (C/G={depth}, G={groups})"
         raise ValueError(
@@ -163,7 +163,7 @@ def pool2d_geometry(
     """
     if image[2] < 1:
         raise ValueError(f"{op}: x must have C >= 1, got {('N', *image)} as N,H,W,C")
-    size = _pair(op, "pool_size", pool_size)
+    size = pair(op, "pool_size", pool_size)
     rows, columns = _axes(op, image, size, size if strides is None else strides, padding, dilation)
     for name, axis in (("height", rows), ("width", columns)):
         for o in {0, axis.out - 1}:
@@ -175,7 +175,8 @@ def pool2d_geometry(
     return Geometry2D(rows, columns, image[2])
 
 
-def _positive(op: str, name: str, value: Any) -> int:
+def positive(op: str, name: str, value: Any) -> int:
+    """``value`` if it is an integer >= 1, and a size that an axis can have."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"{op}: {name} must be an integer >= 1, got {value!r}")
     if not 1 <= value <= MAX_SIZE:
@@ -183,20 +184,27 @@ def _positive(op: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def _pair(op: str, name: str, value: Any) -> tuple[int, int]:
+def pair(op: str, name: str, value: Any) -> tuple[int, int]:
+    """``value``, an integer >= 1 or two of them, as two."""
     if isinstance(value, (list, tuple)):
         if len(value) != 2:
             raise ValueError(f"{op}: {name} must be an integer or a pair, got {value!r}")
-        return _positive(op, f"{name}[0]", value[0]), _positive(op, f"{name}[1]", value[1])
-    return (_positive(op, name, value),) * 2
+        return positive(op, f"{name}[0]", value[0]), positive(op, f"{name}[1]", value[1])
+    return (positive(op, name, value),) * 2
 
 
-def _pads(op: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Explicit padding as ((top, bottom), (left, right))."""
-    pads = ((padding, padding),) * 2 if isinstance(padding, (int, np.integer)) else padding
-    fits = isinstance(pads, (list, tuple)) and len(pads) == 2
-    fits = fits and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in pads)
-    numbers = [n for p in pads for n in p] if fits else []
+def pads(op: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Padding as ((top, bottom), (left, right)); zeros for ``"valid"`` and, until the image is
+    known, ``"same"``.
+    """
+    if isinstance(padding, str):
+        if padding not in ("valid", "same"):
+            raise unknown(f"padding for {op}", padding, ("valid", "same"))
+        return (0, 0), (0, 0)
+    sides = ((padding, padding),) * 2 if isinstance(padding, (int, np.integer)) else padding
+    fits = isinstance(sides, (list, tuple)) and len(sides) == 2
+    fits = fits and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in sides)
+    numbers = [n for p in sides for n in p] if fits else []
     if not fits or not all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) and 0 <= n <= MAX_SIZE
         for n in numbers
@@ -213,14 +221,10 @@ def _axes(
     op: str, image: tuple[int, int, int], kernel: tuple[int, int], strides: Any, padding: Any,
     dilation: Any,
 ) -> tuple[Axis, Axis]:  # fmt: skip
-    strides, dilation = _pair(op, "strides", strides), _pair(op, "dilation", dilation)
-    named = isinstance(padding, str)
-    if named and padding not in ("valid", "same"):
-        raise unknown(f"padding for {op}", padding, ("valid", "same"))
-    pads = ((0, 0), (0, 0)) if named else _pads(op, padding)
+    strides, dilation = pair(op, "strides", strides), pair(op, "dilation", dilation)
     axes = []
     for name, size, k, s, d, (before, after) in zip(
-        ("height", "width"), image, kernel, strides, dilation, pads, strict=False
+        ("height", "width"), image, kernel, strides, dilation, pads(op, padding), strict=False
     ):
         if size < 1:
             raise ValueError(f"{op}: x must have H >= 1 and W >= 1, got {('N', *image)} as N,H,W,C")
