@@ -8,6 +8,8 @@ with the reference.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from itertools import product
 
 
 def _act(code, z):
@@ -59,6 +61,122 @@ def dense_db(dz, db):
     rows = dz.tolist()
     for o in range(len(db)):
         db[o] = sum(row[o] for row in rows)
+
+
+def _places(array):
+    return product(*map(range, array.shape))
+
+
+def _taps(geometry, oy, ox):
+    """(ky, kx, iy, ix) of the taps of a window that lie in the image."""
+    rows, columns = geometry.rows, geometry.columns
+    for ky in range(rows.kernel):
+        for kx in range(columns.kernel):
+            iy = oy * rows.stride + ky * rows.dilation - rows.before
+            ix = ox * columns.stride + kx * columns.dilation - columns.before
+            if 0 <= iy < rows.size and 0 <= ix < columns.size:
+                yield ky, kx, iy, ix
+
+
+def _products(w, geometry, shape):
+    """((n, oy, ox, o), (n, iy, ix, c), (ky, kx, c in the group, o)) of every product."""
+    depth, filters = w.shape[2:]
+    for n, oy, ox, o in product(*map(range, shape)):
+        first = o // (filters // geometry.groups) * depth
+        for ky, kx, iy, ix in _taps(geometry, oy, ox):
+            for c in range(depth):
+                yield (n, oy, ox, o), (n, iy, ix, first + c), (ky, kx, c, o)
+
+
+def _window_of(row, shape):
+    """(n, oy, ox) of a row of the columns."""
+    _, oh, ow, _ = shape
+    return row // (oh * ow), row // ow % oh, row % ow
+
+
+def im2col(x, geometry, columns):
+    rows, width, channels = geometry.rows, geometry.columns.kernel, x.shape[3]
+    shape = (len(x), *geometry.out_shape)
+    for row in range(len(columns)):
+        n, oy, ox = _window_of(row, shape)
+        for k in range(rows.kernel * width * channels):
+            columns[row, k] = 0.0
+        for ky, kx, iy, ix in _taps(geometry, oy, ox):
+            for c in range(channels):
+                columns[row, (ky * width + kx) * channels + c] = float(x[n, iy, ix, c])
+
+
+def col2im(columns, geometry, x):
+    width, channels = geometry.columns.kernel, x.shape[3]
+    shape, sums = (len(x), *geometry.out_shape), defaultdict(float)
+    for row, values in enumerate(columns.tolist()):
+        n, oy, ox = _window_of(row, shape)
+        for ky, kx, iy, ix in _taps(geometry, oy, ox):
+            for c in range(channels):
+                sums[n, iy, ix, c] += values[(ky * width + kx) * channels + c]
+    for place in _places(x):
+        x[place] = sums[place]
+
+
+def conv2d(x, w, b, geometry, activation, y):
+    sums = defaultdict(float)
+    for out, image, tap in _products(w, geometry, y.shape):
+        sums[out] += float(x[image]) * float(w[tap])
+    for place in _places(y):
+        bias = 0.0 if b is None else float(b[place[3]])
+        y[place] = _act(activation, sums[place] + bias)
+
+
+def conv2d_dx(dz, w, geometry, dx):
+    sums = defaultdict(float)
+    for out, image, tap in _products(w, geometry, dz.shape):
+        sums[image] += float(dz[out]) * float(w[tap])
+    for place in _places(dx):
+        dx[place] = sums[place]
+
+
+def conv2d_dw(x, dz, geometry, dw):
+    sums = defaultdict(float)
+    for out, image, tap in _products(dw, geometry, dz.shape):
+        sums[tap] += float(x[image]) * float(dz[out])
+    for place in _places(dw):
+        dw[place] = sums[place]
+
+
+def max_pool2d(x, geometry, y, index):
+    for n, oy, ox, c in _places(y):
+        best, where = None, None
+        for ky, kx, iy, ix in _taps(geometry, oy, ox):
+            value = float(x[n, iy, ix, c])
+            if best is None or value > best or (value != value and best == best):
+                best, where = value, ky * geometry.columns.kernel + kx
+        y[n, oy, ox, c], index[n, oy, ox, c] = best, where
+
+
+def max_pool2d_backward(dy, index, geometry, dx):
+    sums = defaultdict(float)
+    for n, oy, ox, c in _places(dy):
+        for ky, kx, iy, ix in _taps(geometry, oy, ox):
+            if int(index[n, oy, ox, c]) == ky * geometry.columns.kernel + kx:
+                sums[n, iy, ix, c] += float(dy[n, oy, ox, c])
+    for place in _places(dx):
+        dx[place] = sums[place]
+
+
+def average_pool2d(x, geometry, y):
+    for n, oy, ox, c in _places(y):
+        values = [float(x[n, iy, ix, c]) for _, _, iy, ix in _taps(geometry, oy, ox)]
+        y[n, oy, ox, c] = sum(values) / len(values)
+
+
+def average_pool2d_backward(dy, geometry, dx):
+    sums = defaultdict(float)
+    for n, oy, ox, c in _places(dy):
+        taps = list(_taps(geometry, oy, ox))
+        for _, _, iy, ix in taps:
+            sums[n, iy, ix, c] += float(dy[n, oy, ox, c]) / len(taps)
+    for place in _places(dx):
+        dx[place] = sums[place]
 
 
 def relu(x, y):

@@ -3,8 +3,8 @@
 ``cases(op, kind, dtype, size)`` gives them with a text that says which. ``kind`` is ``"exact"``
 (small integers or sixteenths, bounded so that every sum is exact in float32) or ``"real"``.
 ``size`` is ``"tiny"`` (what the naive loops can do) or ``"full"`` (tile edges, primes, and sizes
-that the fast backends give to several threads). Outputs come filled with NaN, so that an element
-nobody writes is seen.
+that the fast backends give to several threads). Outputs come filled with NaN (indices with 255), so
+that an element nobody writes is seen.
 """
 
 from __future__ import annotations
