@@ -15,7 +15,24 @@ from fastnn.backends import (
 from fastnn.backends.threads import get_num_threads, set_num_threads
 from fastnn.config import show_config
 from fastnn.gradcheck import check_gradients
-from fastnn.layers import Activation, Chain, Dense, Flatten, Heads, Layer, Rescaling
+from fastnn.layers import (
+    Activation,
+    AveragePooling2D,
+    Chain,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Heads,
+    Layer,
+    MaxPool2D,
+    MaxPooling2D,
+    Rescaling,
+    ZeroPadding2D,
+)
 from fastnn.model import Sequential
 from fastnn.training import History
 
@@ -23,14 +40,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Activation",
+    "AveragePooling2D",
     "Chain",
+    "Conv2D",
     "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
     "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
     "Heads",
     "History",
     "Layer",
+    "MaxPool2D",
+    "MaxPooling2D",
     "Rescaling",
     "Sequential",
+    "ZeroPadding2D",
     "available_backends",
     "available_isas",
     "callbacks",

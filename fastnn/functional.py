@@ -11,6 +11,7 @@ The kernels themselves, and their maths, are in ``fastnn.backends``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.backends import kernels
 from fastnn.errors import unknown
+from fastnn.geometry import (
+    Axis,
+    Conv2DGeometry,
+    Geometry2D,
+    Padding,
+    Size,
+    check_bytes,
+    conv2d_geometry,
+    pair,
+    pool2d_geometry,
+)
 from fastnn.ops import FUSED_ACTIVATIONS
 
 Array = NDArray[Any]
@@ -124,24 +136,33 @@ def dense_backward(
            [1. ]]), array([0.5]))
     """
     op = "dense_backward"
-    code = activation_code(op, activation)
-    if code and y is None:
-        raise ValueError(f"{op}: y, the output, is needed to undo activation={activation!r}")
+    code = _undone_code(op, activation, y)
     x_, w_, dy_, y_ = _as_floats(op, x=x, w=w, dy=dy, y=y)
     _check_dense(op, x_, w_)
     expected = (len(x_), w_.shape[1])
     _check_shape(op, "dy", dy_, expected, "N, O")
     k = kernels(x_.dtype)
-    dz = dy_
-    if code:
-        _check_shape(op, "y", y_, expected, "N, O")
-        dz = np.empty_like(dy_)
-        getattr(k, f"{activation}_backward")(dy_.ravel(), y_.ravel(), dz.ravel())
+    dz = _undo_activation(op, activation, dy_, y_, "N, O") if code else dy_
     dx, dw, db = np.empty_like(x_), np.empty_like(w_), np.empty(w_.shape[1], w_.dtype)
     k.dense_dx(dz, w_, dx)
     k.dense_dw(x_, dz, 0, dw)
     k.dense_db(dz, db)
     return dx, dw, db
+
+
+def _undone_code(op: str, activation: str | None, y: ArrayLike | None) -> int:
+    code = activation_code(op, activation)
+    if code and y is None:
+        raise ValueError(f"{op}: y, the output, is needed to undo activation={activation!r}")
+    return code
+
+
+def _undo_activation(op: str, activation: str | None, dy: Array, y: Array, letters: str) -> Array:
+    """dz = dy · f′ from the output y of a fused activation f."""
+    _check_shape(op, "y", y, dy.shape, letters)
+    dz = np.empty_like(dy)
+    getattr(kernels(dy.dtype), f"{activation}_backward")(dy.ravel(), y.ravel(), dz.reshape(-1))
+    return dz
 
 
 def _check_dense(op: str, x: Array, w: Array) -> None:
@@ -154,6 +175,419 @@ def _check_dense(op: str, x: Array, w: Array) -> None:
         )
     if 0 in w.shape:
         raise ValueError(f"{op}: w must have K >= 1 and O >= 1, got {w.shape} as K,O")
+
+
+# --- convolution and pooling ----------------------------------------------------------------
+
+
+def conv2d(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> Array:
+    """y[n, oy, ox, o] = f(Σ x[n, oy·SH + ky − top, ox·SW + kx − left, c] w[ky, kx, c, o] + b[o]).
+
+    The sum is over ky, kx, c. x (N, H, W, C), w (KH, KW, C/G, O), b (O,) or None; returns y
+    (N, OH, OW, O). ``strides`` and ``dilation`` (the distance of two taps) are numbers or pairs,
+    down and across. ``padding`` with zeros is ``"valid"`` (none), ``"same"`` (OH = ⌈H / SH⌉, the
+    odd row or column at the end), a number for all sides or ``((top, bottom), (left, right))``.
+    ``groups``: group g takes the g-th part of the channels to the g-th part of the outputs.
+    ``activation`` as in ``dense``. At most 2·N·OH·OW·O·KH·KW·C/G flops: taps in the padding cost
+    none.
+
+    Raises ``ValueError`` for shapes that don't fit, strides, dilation and groups below 1, groups
+    that don't divide C and O, a window larger than the padded image, and unknown paddings and
+    activations; ``TypeError`` for arrays that don't hold real numbers.
+
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> conv2d(x, np.ones((2, 2, 1, 1)), [-20.0], activation="relu")[0, :, :, 0]
+    array([[0., 0.],
+           [0., 4.]])
+    """
+    op = "conv2d"
+    code = activation_code(op, activation)
+    x_, w_, b_ = _as_floats(op, x=x, w=w, b=b)
+    geometry = _conv2d_geometry(op, x_, w_, strides, padding, dilation, groups)
+    if b_ is not None:
+        _check_shape(op, "b", b_, (geometry.filters,), "O")
+    y = _empty(op, "y", (len(x_), *geometry.out_shape), x_.dtype)
+    kernels(x_.dtype).conv2d(x_, w_, b_, geometry, code, y)
+    return y
+
+
+def conv2d_backward(
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+    groups: int = 1,
+    y: ArrayLike | None = None,
+    activation: str | None = None,
+) -> tuple[Array, Array, Array]:
+    """dz = dy · f′, dx = col2im(dz wᵀ), dw = im2col(x)ᵀ dz, db = Σ dz over N, OH, OW.
+
+    x (N, H, W, C), w (KH, KW, C/G, O), dy (N, OH, OW, O). With a fused ``activation`` its output
+    y, like dy, is needed to undo it. Returns dx, dw, db with the shapes of x, w, b; of an empty
+    batch dw and db are 0. At most 4·N·OH·OW·O·KH·KW·C/G flops.
+
+    Raises as ``conv2d`` does, and ``ValueError`` for an activation without y.
+
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> dx, dw, db = conv2d_backward(x, np.ones((2, 2, 1, 1)), np.ones((1, 2, 2, 1)))
+    >>> dx[0, :, :, 0], dw[:, :, 0, 0], db
+    (array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]]), array([[ 8., 12.],
+           [20., 24.]]), array([4.]))
+    """
+    op = "conv2d_backward"
+    code = _undone_code(op, activation, y)
+    x_, w_, dy_, y_ = _as_floats(op, x=x, w=w, dy=dy, y=y)
+    geometry = _conv2d_geometry(op, x_, w_, strides, padding, dilation, groups)
+    _check_shape(op, "dy", dy_, (len(x_), *geometry.out_shape), "N, OH, OW, O")
+    k = kernels(x_.dtype)
+    dz = _undo_activation(op, activation, dy_, y_, "N, OH, OW, O") if code else dy_
+    dx, dw, db = np.empty_like(x_), np.empty_like(w_), np.empty(geometry.filters, w_.dtype)
+    k.conv2d_dx(dz, w_, geometry, dx)
+    k.conv2d_dw(x_, dz, geometry, dw)
+    k.dense_db(dz.reshape(-1, geometry.filters), db)
+    return dx, dw, db
+
+
+def im2col(
+    x: ArrayLike,
+    kernel_size: Size,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+) -> Array:
+    """columns[(n, oy, ox), (ky, kx, c)] = x[n, oy·SH + ky − top, ox·SW + kx − left, c].
+
+    x (N, H, W, C); returns (N·OH·OW, KH·KW·C), a row per window, 0 where it meets the padding:
+    ``conv2d`` is the product of it and w as (KH·KW·C, O). No flops, KH·KW / (SH·SW) times the
+    memory of x.
+
+    Raises as ``conv2d`` does.
+
+    >>> im2col(np.arange(6.0).reshape(1, 2, 3, 1), kernel_size=2)
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.]])
+    """
+    op = "im2col"
+    (x_,) = _as_floats(op, x=x)
+    geometry = _window_geometry(
+        op, _image(op, "x", x_.shape), kernel_size, strides, padding, dilation
+    )
+    columns = _empty(op, "columns", _columns_shape(len(x_), geometry), x_.dtype)
+    kernels(x_.dtype).im2col(x_, geometry, columns)
+    return columns
+
+
+def col2im(
+    columns: ArrayLike,
+    x_shape: Sequence[int],
+    kernel_size: Size,
+    strides: Size = 1,
+    padding: Padding = "valid",
+    dilation: Size = 1,
+) -> Array:
+    """x = Σ over all windows that meet it: puts back, and adds up, what ``im2col`` took.
+
+    columns (N·OH·OW, KH·KW·C); returns x (N, H, W, C), which is ``x_shape``. What was padding is
+    dropped. One flop an element of columns.
+
+    Raises as ``im2col`` does, and ``ValueError`` for an ``x_shape`` that isn't four sizes.
+
+    >>> col2im(im2col(np.ones((1, 2, 3, 1)), 2), (1, 2, 3, 1), kernel_size=2)[0, :, :, 0]
+    array([[1., 2., 1.],
+           [1., 2., 1.]])
+    """
+    op = "col2im"
+    (columns_,) = _as_floats(op, columns=columns)
+    n, *image = _sizes(op, x_shape)
+    geometry = _window_geometry(
+        op, _image(op, "x_shape", (n, *image)), kernel_size, strides, padding, dilation
+    )
+    _check_shape(op, "columns", columns_, _columns_shape(n, geometry), "N·OH·OW, KH·KW·C")
+    x = _empty(op, "x", (n, *geometry.in_shape), columns_.dtype)
+    kernels(x.dtype).col2im(columns_, geometry, x)
+    return x
+
+
+def max_pool2d(
+    x: ArrayLike,
+    pool_size: Size,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+    return_indices: bool = False,
+) -> Any:
+    """y[n, oy, ox, c] = max x[n, oy·SH + ky − top, ox·SW + kx − left, c] over ky, kx.
+
+    x (N, H, W, C); returns y (N, OH, OW, C). ``strides`` None is ``pool_size``, ``padding`` as in
+    ``conv2d``; it never wins. With ``return_indices`` also idx, shaped like y: the position
+    ky·KW + kx of the maximum in its window, uint8 (int32 for windows of more than 256). Of equal
+    ones the first wins, NaN wins over all. N·OH·OW·C·KH·KW comparisons.
+
+    Raises ``ValueError`` for shapes that don't fit, sizes and strides below 1, a window larger
+    than the padded image or wholly in the padding; ``TypeError`` for arrays that don't hold real
+    numbers.
+
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> y, idx = max_pool2d(x, pool_size=3, strides=2, padding="same", return_indices=True)
+    >>> y[0, :, :, 0], idx[0, :, :, 0]
+    (array([[10., 11.],
+           [14., 15.]]), array([[8, 7],
+           [5, 4]], dtype=uint8))
+    """
+    op = "max_pool2d"
+    (x_,) = _as_floats(op, x=x)
+    image = _image(op, "x", x_.shape)
+    y, idx = _max_pool2d(op, x_, pool2d_geometry(op, image, pool_size, strides, padding))
+    return (y, idx) if return_indices else y
+
+
+def max_pool2d_backward(
+    dy: ArrayLike,
+    idx: ArrayLike,
+    x_shape: Sequence[int],
+    pool_size: Size,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+) -> Array:
+    """dx = Σ dy over the windows whose maximum it was; the others get 0.
+
+    dy (N, OH, OW, C), idx as ``max_pool2d`` gives it, ``x_shape`` (N, H, W, C); returns dx of that
+    shape. N·OH·OW·C flops.
+
+    Raises as ``max_pool2d`` does, and ``ValueError`` for an idx of another dtype or shape, out of
+    its window or in the padding.
+
+    >>> dy, idx = np.array([5.0, 7.0]).reshape(1, 1, 2, 1), np.array([3, 0], np.uint8)
+    >>> dx = max_pool2d_backward(dy, idx.reshape(dy.shape), (1, 2, 4, 1), pool_size=2)
+    >>> dx[0, :, :, 0]
+    array([[0., 0., 7., 0.],
+           [0., 5., 0., 0.]])
+    """
+    op = "max_pool2d_backward"
+    n, *image = _sizes(op, x_shape)
+    geometry = pool2d_geometry(op, _image(op, "x_shape", (n, *image)), pool_size, strides, padding)
+    return _max_pool2d_backward(op, dy, idx, n, geometry)
+
+
+def average_pool2d(
+    x: ArrayLike, pool_size: Size, strides: Size | None = None, padding: Padding = "valid"
+) -> Array:
+    """y[n, oy, ox, c] = mean x[n, oy·SH + ky − top, ox·SW + kx − left, c] over ky, kx.
+
+    x (N, H, W, C); returns y (N, OH, OW, C). Arguments and errors as in ``max_pool2d``; what lies
+    in the padding is left out of sum and number. N·OH·OW·C·KH·KW flops.
+
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> average_pool2d(x, pool_size=2, padding="same")[0, :, :, 0]
+    array([[2. , 3.5],
+           [6.5, 8. ]])
+    """
+    op = "average_pool2d"
+    (x_,) = _as_floats(op, x=x)
+    image = _image(op, "x", x_.shape)
+    return _average_pool2d(op, x_, pool2d_geometry(op, image, pool_size, strides, padding))
+
+
+def average_pool2d_backward(
+    dy: ArrayLike,
+    x_shape: Sequence[int],
+    pool_size: Size,
+    strides: Size | None = None,
+    padding: Padding = "valid",
+) -> Array:
+    """dx = Σ dy / (elements of the window that lie in the image) over the windows that meet it.
+
+    dy (N, OH, OW, C), ``x_shape`` (N, H, W, C); returns dx of that shape. Raises as
+    ``max_pool2d`` does. N·OH·OW·C·KH·KW flops.
+
+    >>> average_pool2d_backward(np.full((1, 1, 2, 1), 4.0), (1, 2, 4, 1), 2)[0, :, :, 0]
+    array([[1., 1., 1., 1.],
+           [1., 1., 1., 1.]])
+    """
+    op = "average_pool2d_backward"
+    n, *image = _sizes(op, x_shape)
+    geometry = pool2d_geometry(op, _image(op, "x_shape", (n, *image)), pool_size, strides, padding)
+    return _average_pool2d_backward(op, dy, n, geometry)
+
+
+def global_max_pool2d(x: ArrayLike, return_indices: bool = False) -> Any:
+    """y[n, c] = max x[n, iy, ix, c] over iy, ix: ``max_pool2d`` with the image for a window.
+
+    x (N, H, W, C); returns y (N, C), with ``return_indices`` also idx (N, C), iy·W + ix.
+
+    >>> y, idx = global_max_pool2d([[[[1.0, 8.0], [3.0, 2.0]]]], return_indices=True)
+    >>> y, idx
+    (array([[3., 8.]]), array([[1, 0]], dtype=uint8))
+    """
+    op = "global_max_pool2d"
+    (x_,) = _as_floats(op, x=x)
+    y, idx = (a[:, 0, 0] for a in _max_pool2d(op, x_, _global_geometry(op, "x", x_.shape)))
+    return (y, idx) if return_indices else y
+
+
+def global_max_pool2d_backward(dy: ArrayLike, idx: ArrayLike, x_shape: Sequence[int]) -> Array:
+    """dx = dy where the maximum was, else 0. dy, idx (N, C); returns dx of ``x_shape``.
+
+    Raises as ``max_pool2d_backward`` does.
+
+    >>> global_max_pool2d_backward([[5.0]], np.array([[1]], np.uint8), (1, 1, 3, 1)).ravel()
+    array([0., 5., 0.])
+    """
+    op = "global_max_pool2d_backward"
+    sizes = _sizes(op, x_shape)
+    geometry = _global_geometry(op, "x_shape", sizes)
+    return _max_pool2d_backward(
+        op, _spread(op, "dy", dy, sizes), _spread(op, "idx", idx, sizes), sizes[0], geometry
+    )
+
+
+def global_average_pool2d(x: ArrayLike) -> Array:
+    """y[n, c] = mean x[n, iy, ix, c] over iy, ix. x (N, H, W, C); returns y (N, C).
+
+    >>> global_average_pool2d([[[[1.0, 8.0], [3.0, 2.0]]]])
+    array([[2., 5.]])
+    """
+    op = "global_average_pool2d"
+    (x_,) = _as_floats(op, x=x)
+    return _average_pool2d(op, x_, _global_geometry(op, "x", x_.shape))[:, 0, 0]
+
+
+def global_average_pool2d_backward(dy: ArrayLike, x_shape: Sequence[int]) -> Array:
+    """dx[n, iy, ix, c] = dy[n, c] / (H·W). dy (N, C); returns dx of ``x_shape`` (N, H, W, C).
+
+    >>> global_average_pool2d_backward([[8.0]], (1, 2, 2, 1))[0, :, :, 0]
+    array([[2., 2.],
+           [2., 2.]])
+    """
+    op = "global_average_pool2d_backward"
+    sizes = _sizes(op, x_shape)
+    geometry = _global_geometry(op, "x_shape", sizes)
+    return _average_pool2d_backward(op, _spread(op, "dy", dy, sizes), sizes[0], geometry)
+
+
+def _max_pool2d(op: str, x: Array, geometry: Geometry2D) -> tuple[Array, Array]:
+    y = _empty(op, "y", (len(x), *geometry.out_shape), x.dtype)
+    idx = np.empty(y.shape, geometry.index_dtype)
+    kernels(x.dtype).max_pool2d(x, geometry, y, idx)
+    return y, idx
+
+
+def _max_pool2d_backward(
+    op: str, dy: ArrayLike, idx: ArrayLike, n: int, geometry: Geometry2D
+) -> Array:
+    (dy_,) = _as_floats(op, dy=dy)
+    _check_shape(op, "dy", dy_, (n, *geometry.out_shape), "N, OH, OW, C")
+    idx_ = np.ascontiguousarray(_as_real(op, "idx", idx))
+    _check_shape(op, "idx", idx_, dy_.shape, "that of dy")
+    if idx_.dtype != geometry.index_dtype:
+        expected = np.dtype(geometry.index_dtype)
+        raise ValueError(
+            f"{op}: idx must be {expected} for windows of {geometry.taps}, got {idx_.dtype}"
+        )
+    ky, kx = np.divmod(idx_.astype(np.intp), geometry.columns.kernel)
+    inside = _taps_inside(geometry.rows, ky, 1) & _taps_inside(geometry.columns, kx, 2)
+    if not inside.all():
+        place = tuple(map(int, np.argwhere(~inside)[0]))
+        raise ValueError(
+            f"{op}: idx must be positions in the window that lie in the image, got {idx_[place]} "
+            f"at {place} (N,OH,OW,C)"
+        )
+    dx = _empty(op, "dx", (n, *geometry.in_shape), dy_.dtype)
+    kernels(dx.dtype).max_pool2d_backward(dy_, idx_, geometry, dx)
+    return dx
+
+
+def _taps_inside(axis: Axis, taps: Array, dimension: int) -> Array:
+    """Which of the taps, one for each window along ``dimension``, lie in the image."""
+    ranges = [axis.taps_inside(o) for o in range(axis.out)]
+    shape = [1] * taps.ndim
+    shape[dimension] = axis.out
+    first, end = (
+        np.array([getattr(r, limit) for r in ranges]).reshape(shape) for limit in ("start", "stop")
+    )
+    return (first <= taps) & (taps < end)
+
+
+def _average_pool2d(op: str, x: Array, geometry: Geometry2D) -> Array:
+    y = _empty(op, "y", (len(x), *geometry.out_shape), x.dtype)
+    kernels(x.dtype).average_pool2d(x, geometry, y)
+    return y
+
+
+def _average_pool2d_backward(op: str, dy: ArrayLike, n: int, geometry: Geometry2D) -> Array:
+    (dy_,) = _as_floats(op, dy=dy)
+    _check_shape(op, "dy", dy_, (n, *geometry.out_shape), "N, OH, OW, C")
+    dx = _empty(op, "dx", (n, *geometry.in_shape), dy_.dtype)
+    kernels(dx.dtype).average_pool2d_backward(dy_, geometry, dx)
+    return dx
+
+
+def _sizes(op: str, x_shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(x_shape) if isinstance(x_shape, (tuple, list)) else ()
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes)
+    if len(sizes) != 4 or not whole or sizes[0] < 0:
+        raise ValueError(f"{op}: x_shape must be four sizes (N, H, W, C), got {x_shape!r}")
+    return tuple(map(int, sizes))
+
+
+def _image(op: str, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(H, W, C) of a batch of images that has the shape (N, H, W, C)."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"{op}: {name} must have shape (N, H, W, C), got {len(shape)} dimensions: {shape}"
+        )
+    if min(shape[1:]) < 1:
+        raise ValueError(f"{op}: {name} must have H, W and C >= 1, got {shape} as N,H,W,C")
+    return shape[1], shape[2], shape[3]
+
+
+def _conv2d_geometry(
+    op: str, x: Array, w: Array, strides: Size, padding: Padding, dilation: Size, groups: int
+) -> Conv2DGeometry:
+    image = _image(op, "x", x.shape)
+    _check_rank(op, "w", w, "KH,KW,C/G,O")
+    return conv2d_geometry(op, image, w.shape, strides, padding, dilation, groups)
+
+
+def _window_geometry(
+    op: str, image: tuple[int, int, int], kernel_size: Size, strides: Size, padding: Padding,
+    dilation: Size,
+) -> Geometry2D:  # fmt: skip
+    w_shape = (*pair(op, "kernel_size", kernel_size), image[2], 1)
+    return conv2d_geometry(op, image, w_shape, strides, padding, dilation)
+
+
+def _columns_shape(n: int, geometry: Geometry2D) -> tuple[int, int]:
+    return n * geometry.rows.out * geometry.columns.out, geometry.taps * geometry.channels
+
+
+def _global_geometry(op: str, name: str, shape: tuple[int, ...]) -> Geometry2D:
+    image = _image(op, name, shape)
+    return pool2d_geometry(op, image, image[:2])
+
+
+def _spread(op: str, name: str, array: ArrayLike, sizes: tuple[int, ...]) -> Array:
+    """(N, C) as (N, 1, 1, C)."""
+    values = _as_real(op, name, array)
+    _check_shape(op, name, values, (sizes[0], sizes[3]), "N, C")
+    return values[:, None, None]
+
+
+def _empty(op: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    check_bytes(op, name, shape, dtype.itemsize)
+    return np.empty(shape, dtype)
 
 
 # --- activations ----------------------------------------------------------------------------

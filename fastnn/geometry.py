@@ -20,6 +20,7 @@ from fastnn.errors import unknown
 MAX_SIZE = 2**31 - 1
 MAX_BYTES = 2**62
 
+Size = int | Sequence[int]
 Padding = str | int | Sequence[Any]
 
 

@@ -45,6 +45,26 @@ class RandomNormal(Initializer):
             out += self.mean
 
 
+class TruncatedNormal(Initializer):
+    """Normal distribution with ``mean`` and ``stddev``; what is more than two of them from the
+    mean is drawn again, so the spread of what is left is 0.88 · ``stddev``.
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
+        self.mean, self.stddev = mean, stddev
+
+    def fill(self, out: Array, rng: np.random.Generator) -> None:
+        flat = out.reshape(-1)
+        rng.standard_normal(dtype=out.dtype, out=flat)
+        far = np.flatnonzero((flat < -2) | (flat > 2))
+        while len(far):
+            flat[far] = rng.standard_normal(len(far), dtype=out.dtype)
+            far = far[np.abs(flat[far]) > 2]
+        out *= self.stddev
+        if self.mean:
+            out += self.mean
+
+
 class RandomUniform(Initializer):
     """Uniform distribution on [minval, maxval)."""
 
@@ -89,6 +109,7 @@ _NAMED: dict[str, Callable[[], Initializer]] = {
     "ones": lambda: Constant(1.0),
     "random_normal": RandomNormal,
     "random_uniform": RandomUniform,
+    "truncated_normal": TruncatedNormal,
     "glorot_uniform": lambda: VarianceScaling(1, "avg", "uniform"),
     "glorot_normal": lambda: VarianceScaling(1, "avg", "normal"),
     "he_uniform": lambda: VarianceScaling(2, "in", "uniform"),

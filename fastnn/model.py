@@ -52,8 +52,8 @@ class Sequential:
     """Layers one after another, the last of which may be ``Heads``.
 
     ``layers``: a list, or none and then ``add``. ``dtype``: ``"float32"`` or ``"float64"``.
-    ``seed``: of the initial weights; the same seed gives the same bits. ``input_shape`` (without
-    the batch) builds the model at once; else the first data do.
+    ``seed``: of the initial weights and of dropout; the same seed gives the same bits.
+    ``input_shape`` (without the batch) builds the model at once; else the first data do.
 
     >>> import numpy as np
     >>> from fastnn import Dense
@@ -117,6 +117,7 @@ class Sequential:
         self.chain.connect(shape, self.dtype)
         self.store = ParameterStore(list(self.chain.parameters()), self.dtype)
         self.store.initialize(np.random.default_rng(self.seed))
+        self.chain.take_seed(np.random.SeedSequence(self.seed))
         self._bound = ()
         self._prepare()
 

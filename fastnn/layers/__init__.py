@@ -2,10 +2,36 @@
 
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
+from fastnn.layers.conv import Conv2D, DepthwiseConv2D
 from fastnn.layers.dense import Dense
+from fastnn.layers.dropout import Dropout
 from fastnn.layers.heads import Heads
+from fastnn.layers.pool import (
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPool2D,
+    MaxPooling2D,
+)
 from fastnn.layers.rescaling import Rescaling
-from fastnn.layers.reshape import Flatten
+from fastnn.layers.reshape import Flatten, ZeroPadding2D
 from fastnn.layers.sequence import Chain
 
-__all__ = ["Activation", "Chain", "Dense", "Flatten", "Heads", "Layer", "Rescaling"]
+__all__ = [
+    "Activation",
+    "AveragePooling2D",
+    "Chain",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "Heads",
+    "Layer",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "Rescaling",
+    "ZeroPadding2D",
+]

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from fastnn.geometry import Padding
 from fastnn.initializers import Initializer
 from fastnn.parameters import Gradients, Parameter, ParameterStore, zeros
 
@@ -46,6 +47,13 @@ class Layer:
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         """Take kernels and buffers for a batch of n; ``needs_dx``: someone reads the dx."""
 
+    def take_seed(self, seed: np.random.SeedSequence) -> None:
+        """Told once, after ``build``: where random numbers are to come from. Children get their
+        own.
+        """
+        for child, part in zip(self.children, seed.spawn(len(self.children)), strict=True):
+            child.take_seed(part)
+
     def look_ahead(self, x_next: Array) -> None:
         """Told before ``backward``, if the layer reads the model's input: that of the next step."""
 
@@ -67,13 +75,25 @@ class Layer:
         self.own_parameters.append(parameter)
         return parameter
 
-    def buffer(self, name: str, shape: Shape) -> Array:
-        """An array that is kept between calls, and grown when a larger one is asked for."""
-        size = math.prod(shape)
+    def buffer(self, name: str, shape: Shape, dtype: DTypeLike | None = None) -> Array:
+        """An array that is kept between calls, and grown when a larger one is asked for.
+
+        Of the model's dtype unless another is given; it begins as zeros.
+        """
+        size, kind = math.prod(shape), np.dtype(self.dtype if dtype is None else dtype)
         flat = self._buffers.get(name)
-        if flat is None or len(flat) < size or flat.dtype != self.dtype:
-            flat = self._buffers[name] = zeros(size, self.dtype)
+        if flat is None or len(flat) < size or flat.dtype != kind:
+            flat = self._buffers[name] = zeros(size, kind)
         return flat[:size].reshape(shape)
+
+    def image_shape(self, input_shape: Shape) -> tuple[int, int, int]:
+        """``input_shape`` as (H, W, C); raises ``ValueError`` if it is that of no image."""
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: input must have shape (N, H, W, C), got "
+                f"(N, {', '.join(map(str, input_shape))})"
+            )
+        return input_shape[0], input_shape[1], input_shape[2]
 
     # --- for use by models ---
 
@@ -132,3 +152,17 @@ class Layer:
     def last_output(self) -> Array | None:
         """The output of the last forward, if the layer keeps it."""
         return getattr(self, "y", None)
+
+
+def window_words(
+    size: tuple[int, int], strides: tuple[int, int], usual: tuple[int, int], padding: Padding
+) -> list[str]:
+    """What ``describe`` says of a window: 3x3, its strides if they aren't the usual ones, padding
+    if there is any.
+    """
+    words = ["{}x{}".format(*size)]
+    if strides != usual:
+        words.append("strides {}x{}".format(*strides))
+    if padding not in ("valid", 0):
+        words.append(str(padding) if padding == "same" else f"padding {padding}")
+    return words
