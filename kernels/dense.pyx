@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 
 include "elementary.pxi"
 include "parallel.pxi"
+include "fused.pxi"
 include "update_rules.pxi"
 
 cdef extern from "tile.h" nogil:
@@ -38,25 +39,6 @@ cdef enum:
     SHARE = 1 << 19     # bytes of w a thread updates at a time
     K_PART = 1024       # long sums for few rows are cut into parts, see product_in_parts
     FEW_ROWS = 64
-
-cdef enum Activation:   # the codes of fastnn.ops.FUSED_ACTIVATIONS
-    IDENTITY = 0
-    RELU = 1
-    SIGMOID = 2
-    TANH = 3
-
-
-cdef inline void activate(Activation activation, floating *y, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    if activation == RELU:
-        for i in range(n):
-            y[i] = relu_f32(y[i]) if floating is float else relu_f64(y[i])
-    elif activation == SIGMOID:
-        for i in range(n):
-            y[i] = sigmoid_f32(y[i]) if floating is float else sigmoid_f64(y[i])
-    elif activation == TANH:
-        for i in range(n):
-            y[i] = tanh_f32(y[i]) if floating is float else tanh_f64(y[i])
 
 
 cdef inline void block(

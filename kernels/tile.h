@@ -61,6 +61,7 @@
   #define RESTRICT __restrict
   #define THREAD_LOCAL __declspec(thread)
   #define PREFETCH(address)
+  #define UNUSED
 #else
   #define ALWAYS_INLINE static inline __attribute__((always_inline))
   #define ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -68,6 +69,7 @@
   #define RESTRICT restrict
   #define THREAD_LOCAL __thread
   #define PREFETCH(address) __builtin_prefetch(address)
+  #define UNUSED __attribute__((unused)) /* each module uses a part of this */
 #endif
 
 /* The blocks, chosen for a core with 1 MB of L2 cache. A strip of B is KC rows of
@@ -89,6 +91,9 @@ static THREAD_LOCAL struct {
     ALIGNED(64) char strips[(NC + VECS * VECTOR_BYTES / 4) * 1536];
 } scratch;
 
+/* Where this thread may pack B: NC * 1536 bytes. */
+static inline char *packed_b(void) { return scratch.strips; }
+
 /* The tile shapes, X(vecs, rows): as many rows as the accumulators hold, 12 at most.
    FIRST_TILE(vecs): where the shapes of that width begin in the list. */
 #define ROWS_4(X, v) X(v, 1) X(v, 2) X(v, 3) X(v, 4)
@@ -105,6 +110,7 @@ static THREAD_LOCAL struct {
   #define TILE_SHAPES(X) ROWS_8(X, 1) ROWS_4(X, 2)
   #define FIRST_TILE(vecs) (((vecs) - 1) * 8)
 #endif
+#define MAX_WIDTH (VECS * VECTOR_BYTES / 4)
 #define MAX_ROWS (ACCUMULATORS < 12 ? ACCUMULATORS : 12)
 
 static inline ptrdiff_t min_size(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -126,6 +132,9 @@ typedef struct {
     const void *b, *strip;
     ptrdiff_t n_vecs, n_rows, next_step;
 } band_plan;
+
+/* A piece of a sum over k: where it starts in A, its first row of B, its length. */
+typedef struct { ptrdiff_t a, b, k; } run;
 
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)

@@ -30,56 +30,108 @@
   #endif
 #endif
 
-/* One tile of C. `rows` and `vecs` are constants at every call below, so the
-   loops unroll and `sum` lives in registers. init: one row to start every row of
-   C from (bias or zeros), or NULL to go on from what C holds. With `fetch`, each
-   step over k also asks memory for `vecs` vectors at `next`, then `next_step` further
-   on: what will be wanted soon travels while the tile computes. */
+/* max(x, 0); NaN stays NaN. */
+#ifdef SCALAR_TILE
+  #define relu_vector_f32(x) ((x) < 0 ? 0 : (x))
+  #define relu_vector_f64(x) ((x) < 0 ? 0 : (x))
+#else
+ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x)
+{
+    return (VECTOR)((NAME(mask))x & ~(x < 0));
+}
+#endif
+
+/* One tile of C: `rows` rows by `vecs` vectors, constants at every call below, so that the
+   loops unroll and `sum` lives in registers. Row i of A is read from a[i] on, row i of C is at
+   c[i]. The sum over k comes in runs: pieces that are contiguous in A (one element every a_col)
+   and in B. A product of matrices is one run; a window over an image has a run per row or per
+   tap of the window. init: one row to start every row of C from (bias or zeros), or NULL to go
+   on from what C holds. With `relu`, C = max(C, 0) at the end. With `fetch`, each step over k
+   also asks memory for `vecs` vectors at `next`, then `next_step` further on: what will be
+   wanted soon travels while the tile computes. */
 ALWAYS_INLINE void NAME(tile)(
-    const int rows, const int vecs, const int fetch, ptrdiff_t k,
-    const T *RESTRICT a, ptrdiff_t a_row, ptrdiff_t a_col,
-    const T *RESTRICT b, ptrdiff_t b_row,
-    const T *RESTRICT init, T *RESTRICT c, ptrdiff_t c_row,
-    const T *next, ptrdiff_t next_step)
+    const int rows, const int vecs, const int fetch, ptrdiff_t n_runs, const run *runs,
+    const T *const *a, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, const T *init, T *const *c,
+    int relu, const T *next, ptrdiff_t next_step)
 {
     VECTOR sum[MAX_ROWS][VECS];
-    UNROLL for (int i = 0; i < rows; i++)
+    const T *a_row[MAX_ROWS];
+    UNROLL for (int i = 0; i < rows; i++) {
+        a_row[i] = a[i];
         UNROLL for (int j = 0; j < vecs; j++)
-            sum[i][j] = *(const VECTOR *)(init ? init + j * W : c + i * c_row + j * W);
-    for (ptrdiff_t p = 0; p < k; p++) {
-        if (fetch)
-            UNROLL for (int j = 0; j < vecs; j++)
-                PREFETCH(next + p * next_step + j * W);
-        VECTOR b_p[VECS];
-        UNROLL for (int j = 0; j < vecs; j++)
-            b_p[j] = *(const VECTOR *)(b + p * b_row + j * W);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const VECTOR a_ip = a[i * a_row + p * a_col] - (VECTOR){0};
-            UNROLL for (int j = 0; j < vecs; j++)
-                sum[i][j] = NAME(fma)(a_ip, b_p[j], sum[i][j]);
+            sum[i][j] = *(const VECTOR *)(init ? init + j * W : c[i] + j * W);
+    }
+    for (const run *r = runs; r < runs + n_runs; r++) {
+        const T *b_p = b + r->b * b_row, *const end = b_p + r->k * b_row;
+        for (ptrdiff_t p = r->a; b_p != end; p += a_col, b_p += b_row) {
+            if (fetch)
+                UNROLL for (int j = 0; j < vecs; j++)
+                    PREFETCH(next + j * W);
+            next += next_step;
+            VECTOR row[VECS];
+            UNROLL for (int j = 0; j < vecs; j++) row[j] = *(const VECTOR *)(b_p + j * W);
+            UNROLL for (int i = 0; i < rows; i++) {
+                const VECTOR a_ip = a_row[i][p] - (VECTOR){0};
+                UNROLL for (int j = 0; j < vecs; j++)
+                    sum[i][j] = NAME(fma)(a_ip, row[j], sum[i][j]);
+            }
         }
     }
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int j = 0; j < vecs; j++)
-            *(VECTOR *)(c + i * c_row + j * W) = sum[i][j];
+            *(VECTOR *)(c[i] + j * W) = relu ? NAME(relu_vector)(sum[i][j]) : sum[i][j];
 }
 
-/* One function per tile shape, without and with fetch, and a table of them.
-   In one large function the compiler would spill the sums. */
+/* A function per tile shape, without and with fetch, and a table of them; and for windows, where
+   B is packed. In one large function the compiler would spill the sums. */
 #define ARGUMENTS ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, \
                   const T *init, T *c, ptrdiff_t c_row, const T *next, ptrdiff_t next_step
+#define WINDOW_ARGUMENTS ptrdiff_t n_runs, const run *runs, const T *const *a, ptrdiff_t a_col, \
+                         const T *b, const T *init, T *const *c, int relu
+#define ROW_POINTERS(r) \
+    const T *a_rows[MAX_ROWS]; T *c_rows[MAX_ROWS]; const run all = {0, 0, k}; \
+    UNROLL for (int i = 0; i < r; i++) a_rows[i] = a + i * a_row, c_rows[i] = c + i * c_row;
 #define TILE(v, r) \
     static void NAME(tile_##v##_##r)(ARGUMENTS) \
-    { NAME(tile)(r, v, 0, k, a, a_row, a_col, b, b_row, init, c, c_row, next, next_step); } \
+    { ROW_POINTERS(r) NAME(tile)(r, v, 0, 1, &all, a_rows, a_col, b, b_row, init, c_rows, 0, next, next_step); } \
     static void NAME(fetching_tile_##v##_##r)(ARGUMENTS) \
-    { NAME(tile)(r, v, 1, k, a, a_row, a_col, b, b_row, init, c, c_row, next, next_step); }
+    { ROW_POINTERS(r) NAME(tile)(r, v, 1, 1, &all, a_rows, a_col, b, b_row, init, c_rows, 0, next, next_step); } \
+    static void NAME(run_tile_##v##_##r)(WINDOW_ARGUMENTS) \
+    { NAME(tile)(r, v, 0, n_runs, runs, a, a_col, b, v * W, init, c, relu, NULL, 0); }
 #define ENTRY(v, r) { NAME(tile_##v##_##r), NAME(fetching_tile_##v##_##r) },
+#define RUN_ENTRY(v, r) NAME(run_tile_##v##_##r),
 TILE_SHAPES(TILE)
 typedef void (*NAME(tile_function))(ARGUMENTS);
+typedef void (*NAME(run_tile_function))(WINDOW_ARGUMENTS);
 static const NAME(tile_function) NAME(tiles)[][2] = { TILE_SHAPES(ENTRY) };
+static const NAME(run_tile_function) NAME(run_tiles)[] = { TILE_SHAPES(RUN_ENTRY) };
 #undef TILE
 #undef ENTRY
+#undef RUN_ENTRY
+#undef ROW_POINTERS
 #undef ARGUMENTS
+#undef WINDOW_ARGUMENTS
+
+/* C[i, 0:cols] += sums over the runs: `rows` rows, whatever their number of columns. */
+UNUSED static void NAME(add_runs)(
+    int rows, ptrdiff_t cols, int vecs, ptrdiff_t n_runs, const run *runs, const T *const *a,
+    ptrdiff_t a_col, const T *b, const T *init, T *const *c, int relu)
+{
+    ALIGNED(64) T edge[MAX_ROWS * VECS * W];
+    T *edges[MAX_ROWS] = {0};
+    const ptrdiff_t width = vecs * W;
+    const NAME(run_tile_function) tile = NAME(run_tiles)[FIRST_TILE(vecs) + rows - 1];
+    if (cols == width) {
+        tile(n_runs, runs, a, a_col, b, init, c, relu);
+        return;
+    }
+    for (int i = 0; i < rows; i++) {
+        edges[i] = edge + i * width;
+        if (!init) memcpy(edges[i], c[i], cols * sizeof(T));
+    }
+    tile(n_runs, runs, a, a_col, b, init, edges, relu);
+    for (int i = 0; i < rows; i++) memcpy(c[i], edges[i], cols * sizeof(T));
+}
 
 /* to[i, 0:width] = from[i, 0:cols], padded with zeros. Rows are short and far
    apart, which the hardware does not foresee: ask for what comes 4 KB later. From
@@ -164,7 +216,7 @@ static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t widt
    With few rows the time is that of reading B. Then one tile holds all rows, so that
    B is read once, in slices of SLICE bytes, each fetched while the one before it is
    computed with. */
-static void NAME(matmul)(
+UNUSED static void NAME(matmul)(
     ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col,
     const T *b, ptrdiff_t b_row, int b_transposed, const T *bias, int add, T *c, ptrdiff_t c_row)
 {
@@ -240,7 +292,7 @@ static void NAME(matmul)(
 /* C = A B for a short k, by bands of rows that fit in L1 cache, where somebody uses
    them at once. The plan is made once for many bands, and is its thread's own: a last
    strip narrower than the others is packed into the scratch. B: k x n, one piece. */
-static band_plan NAME(plan_bands)(ptrdiff_t n, ptrdiff_t k, ptrdiff_t a_row, ptrdiff_t a_col, const T *b)
+UNUSED static band_plan NAME(plan_bands)(ptrdiff_t n, ptrdiff_t k, ptrdiff_t a_row, ptrdiff_t a_col, const T *b)
 {
     const ptrdiff_t n_vecs = even_piece((n + W - 1) / W, VECS), last = n % (n_vecs * W);
     const ptrdiff_t n_rows = min_size(ACCUMULATORS / n_vecs, MAX_ROWS);
@@ -253,7 +305,7 @@ static band_plan NAME(plan_bands)(ptrdiff_t n, ptrdiff_t k, ptrdiff_t a_row, ptr
    narrower than its vectors writes beyond its row, and what comes after it, the strips to
    the left and then the next row, writes over that. As many elements are fetched from
    `next` on: a later band of an array that is worked on with C. */
-static void NAME(band)(const band_plan *plan, ptrdiff_t m, const T *a, T *c, const T *next)
+UNUSED static void NAME(band)(const band_plan *plan, ptrdiff_t m, const T *a, T *c, const T *next)
 {
     static const T zeros[VECS * W];
     const ptrdiff_t n = plan->n, full = plan->n_vecs * W;

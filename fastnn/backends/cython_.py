@@ -32,7 +32,9 @@ def load(op: Op, isa: str, dtype: str) -> Callable[..., Any]:
         module = importlib.import_module(name)
         module.set_num_threads(threads.get_num_threads())
         _loaded[name] = module
-    return getattr(_loaded[name], op.name)[_C_NAMES[dtype]]
+    kernel = getattr(_loaded[name], op.name)
+    # One with a second fused type, as that of a max pool's index, finds both at the call.
+    return kernel.__signatures__.get(_C_NAMES[dtype], kernel)
 
 
 @threads.on_change
