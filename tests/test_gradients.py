@@ -7,13 +7,21 @@ import pytest
 
 from fastnn import (
     Activation,
+    AveragePooling2D,
     Chain,
+    Conv2D,
     Dense,
+    DepthwiseConv2D,
+    Dropout,
     Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Heads,
     Layer,
+    MaxPool2D,
     Rescaling,
     Sequential,
+    ZeroPadding2D,
     check_gradients,
     initializers,
 )
@@ -71,6 +79,60 @@ def test_layers_at_both_ends(backend, layer, rng):
 def test_flatten_of_images(backend, rng):
     net = model([Activation("tanh"), Flatten(), Dense(4, activation="sigmoid"), Dense(2)])
     check(net, inputs(rng, 3, 2, 3, 2), rng.standard_normal((3, 2)))
+
+
+class FixedDropout(Dropout):
+    """Drops in evaluation too, the same elements at every call."""
+
+    def forward(self, x, training):
+        self.rng = np.random.default_rng(3)
+        return super().forward(x, True)
+
+
+IMAGE_LAYERS = {
+    "conv": lambda: Conv2D(3, 3),
+    "conv without bias": lambda: Conv2D(3, 3, use_bias=False),
+    **{
+        f"conv, {name}": lambda name=name: Conv2D(3, (2, 3), padding="same", activation=name)
+        for name in FUSED_ACTIVATIONS
+    },
+    "conv with strides": lambda: Conv2D(3, (3, 2), strides=(2, 1), padding="same"),
+    "conv, strides above the kernel": lambda: Conv2D(2, (1, 2), strides=(2, 3)),
+    "conv with dilation": lambda: Conv2D(3, 2, dilation_rate=(2, 1), padding=((1, 0), (0, 2))),
+    "conv, strides and dilation": lambda: Conv2D(2, 2, strides=(1, 2), dilation_rate=2, padding=1),
+    "conv in groups": lambda: Conv2D(6, 3, groups=2, padding="same", activation="tanh"),
+    "1x1 conv": lambda: Conv2D(5, 1),
+    "depthwise": lambda: DepthwiseConv2D(3, padding="same", activation="sigmoid"),
+    "depthwise, multiplier 2": lambda: DepthwiseConv2D((2, 3), (1, 2), depth_multiplier=2),
+    "max-pool": lambda: MaxPool2D(2),
+    "max-pool, overlapping": lambda: MaxPool2D(3, strides=(2, 1), padding="same"),
+    "average pool": lambda: AveragePooling2D((2, 3)),
+    "average pool, overlapping": lambda: AveragePooling2D(3, strides=(1, 2), padding="same"),
+    "global max-pool": lambda: GlobalMaxPooling2D(),
+    "global average pool": lambda: GlobalAveragePooling2D(),
+    "zero padding": lambda: ZeroPadding2D(((1, 0), (2, 3))),
+    "dropout": lambda: FixedDropout(0.4),
+    "dropout in evaluation": lambda: Dropout(0.4),
+}
+
+
+@pytest.mark.parametrize("layer", IMAGE_LAYERS)
+def test_layers_of_images(backend, layer, rng):
+    """A convolution before and a dense layer after, with four channels and oblong images."""
+    net = model([Conv2D(4, 2, activation="tanh"), IMAGE_LAYERS[layer](), Flatten(), Dense(3)])
+    errors = check(net, inputs(rng, 3, 7, 6, 2), rng.standard_normal((3, 3)))
+    assert errors["conv2d/w"] > 0
+
+
+@pytest.mark.parametrize("layer", IMAGE_LAYERS)
+def test_layers_of_images_at_both_ends(backend, layer, rng):
+    """As the first layer, which no layer is below, and as the last one."""
+    ends = [IMAGE_LAYERS[layer]()]
+    if "global" not in layer:
+        ends.append(IMAGE_LAYERS[layer]())
+    net = model(ends)
+    x = inputs(rng, 2, 8, 9, 4)
+    check(net, x, rng.standard_normal(net.predict(x).shape))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
