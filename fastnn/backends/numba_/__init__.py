@@ -22,6 +22,7 @@ import numba
 import numpy as np
 
 from fastnn.backends import threads
+from fastnn.geometry import Axis, Conv2DGeometry, Geometry2D
 from fastnn.ops import FUSED_ACTIVATIONS
 
 #: Threads' parts of an elementwise op are cut at multiples of this many elements: of every
@@ -123,7 +124,10 @@ def plain(array: np.ndarray) -> np.ndarray:
 def warmup(dtype: str = "float32") -> None:
     """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
     # These modules import this one.
-    from fastnn.backends.numba_ import activation, dense, loss, update
+    from fastnn.backends.numba_ import activation, conv, dense, loss, pool, update
+
+    def axis(size: int) -> Axis:
+        return Axis(size, kernel=1, stride=1, dilation=1, before=0, after=0)
 
     # A tiny call is serial, a big one parallel, if there is more than one thread.
     for rows in (1, 65536):
@@ -134,6 +138,22 @@ def warmup(dtype: str = "float32") -> None:
         dense.dense_dx(y, w, z)
         dense.dense_dw(x, y, 0, w)
         dense.dense_db(y, w[0])
+        side = 16 if rows > 1 else 1
+        image, out, dx = (a.reshape(-1, side, side, 16) for a in (x, y, z))
+        window = Geometry2D(axis(side), axis(side), 16)
+        conv.im2col(image, window, y)
+        conv.col2im(x, window, out)
+        for groups in (1, 16):
+            form = Conv2DGeometry(window.rows, window.columns, 16, 16, groups)
+            factors = w[: 16 // groups].reshape(form.w_shape)
+            conv.conv2d(image, factors, None, form, 0, out)
+            conv.conv2d_dx(out, factors, form, dx)
+            conv.conv2d_dw(image, out, form, factors)
+        for index in (np.zeros(out.shape, np.uint8), np.zeros(out.shape, np.int32)):
+            pool.max_pool2d(image, window, out, index)
+            pool.max_pool2d_backward(out, index, window, dx)
+        pool.average_pool2d(image, window, out)
+        pool.average_pool2d_backward(out, window, dx)
         loss.softmax_cross_entropy(x, np.zeros(rows, np.int64), 1.0, z)
         loss.softmax_cross_entropy_targets(x, y, 1.0, z)
         p, g, v = x.ravel(), y.ravel(), z.ravel()
