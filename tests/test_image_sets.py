@@ -13,6 +13,8 @@ import pytest
 
 from fastnn import Dense, Flatten, Rescaling, Sequential, set_num_threads
 from fastnn.datasets import ImageSet, draw_cifar10, draw_mnist, load_cifar10, load_mnist
+from fastnn.layers import Conv2D, MaxPool2D
+from fastnn.optimizers import Adam
 
 IMAGES, LABELS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"
 NAMES = [name.format(part) for part in ("train", "t10k") for name in (IMAGES, LABELS)]
@@ -354,6 +356,21 @@ def accuracy(data, epochs):
 
 def test_drawn_digits_can_be_learnt():
     assert accuracy(draw_mnist(1500, 500), epochs=5) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("draw", "least"), [(draw_mnist, 0.9), (draw_cifar10, 0.6)], ids=["digits", "things"]
+)
+def test_a_small_convolutional_network_learns_them_better(draw, least):
+    data = draw(1500, 500)
+    layers = [
+        Rescaling(1 / 255), Conv2D(8, 5, strides=2, activation="relu"), MaxPool2D(2),
+        Conv2D(16, 3, activation="relu"), Flatten(), Dense(10),
+    ]  # fmt: skip
+    net = Sequential(layers, seed=0)
+    net.compile(Adam(3e-3), metrics=["accuracy"])
+    net.fit(data.x_train, data.y_train, epochs=8, batch_size=25, seed=0, verbose=0)
+    assert net.evaluate(data.x_test, data.y_test)["accuracy"] > least
 
 
 def test_drawn_things_can_be_learnt_but_not_from_the_pixels_mean():

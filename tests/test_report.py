@@ -83,6 +83,21 @@ def test_no_epochs_no_line():
     assert lines == ["Model m: 39 parameters"]
 
 
+def test_another_unit(clock):
+    lines: list[str] = []
+    callback = Report("m", 100, lines.append, "Step")
+    callback.model = model()
+    callback.on_train_begin()
+    for last in (99, 119):
+        clock.now += 3
+        callback.on_epoch_end(last, {"loss": 2.0, "accuracy": 0.25})
+    callback.on_train_end()
+    assert lines[1:] == [
+        "Step 100: cost=2.000, accuracy=0.250 (3/3 secs)",
+        "Step 120: cost=2.000, accuracy=0.250 (3/6 secs)",
+    ]
+
+
 def test_the_line_of_the_test():
     assert joined([0.8784, 0.2456]) == "0.878+0.246"
     assert line_of_test([0.8784, 0.2456], 1.7) == "Test: accuracy = 0.878+0.246 (2 secs)"

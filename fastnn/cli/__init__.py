@@ -1,4 +1,4 @@
-"""The command ``fastnn``: ``compare``, ``lab``, ``office31``, ``train``, ``info``, one file each.
+"""The command ``fastnn``: ``compare``, ``lab``, ``office31`` and so on, one file each.
 
 A usage or data error is one line on stderr and exit code 2; an interrupt is 130.
 """
@@ -14,11 +14,19 @@ import numpy as np
 
 import fastnn
 from fastnn.backends import threads
-from fastnn.cli import compare, info, lab, office31, train
+from fastnn.cli import cifar10, compare, info, lab, mnist, office31, train
 from fastnn.cli.options import CommandParser
 from fastnn.errors import unknown
 
-COMMANDS = {"compare": compare, "lab": lab, "office31": office31, "train": train, "info": info}
+COMMANDS = {
+    "compare": compare,
+    "lab": lab,
+    "office31": office31,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "train": train,
+    "info": info,
+}
 
 
 def _parser() -> CommandParser:

@@ -11,7 +11,6 @@ import argparse
 import time
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,6 +40,7 @@ from fastnn.experiments.office31 import (
     best,
     name_of,
     parts,
+    softmax,
     summarise,
     train_and_test,
 )
@@ -324,7 +324,7 @@ def draw_pictures(folder: Path, runs: list[Run], data: Office31) -> list[Path]:
             guessed=one.outputs[head][shown].argmax(axis=1),
             true=true[head],
             class_names=names[head],
-            probabilities=_softmax(one.outputs[head][shown]),
+            probabilities=softmax(one.outputs[head][shown]),
         )
         for head in HEADS
     }
@@ -353,8 +353,3 @@ def _panels(runs: list[Run]) -> dict[str, dict[str, list[float]]]:
 
 
 _PANELS = {"loss": "loss", **{f"{head} accuracy": f"{head}_accuracy" for head in HEADS}}
-
-
-def _softmax(logits: Any) -> Any:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)

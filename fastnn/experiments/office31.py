@@ -243,6 +243,12 @@ def confusion_matrix(true: Array, guessed: Array, classes: int) -> Array:
     return cells.reshape(classes, classes)
 
 
+def softmax(logits: Array) -> Array:
+    """Probabilities (N, C) of outputs (N, C)."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
 def dead_units(model: Sequential, x: Array, batch_size: int = 256) -> list[float]:
     """For each hidden layer, the part of its units whose output is 0 for every sample of x."""
     hidden = [layer for layer in model.layers if isinstance(layer, Dense)]

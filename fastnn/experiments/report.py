@@ -1,4 +1,4 @@
-"""The course's report lines: one every few epochs while a model trains, one after the test."""
+"""The course's report lines: some while a model trains, one after the test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ class Report(Callback):
     epoch, the accuracy of each head on the training samples as they came, on the validation
     samples (left out if there are none), seconds since the last line and since the start. The
     first line, ``Model …``, has the ``title`` and the number of parameters. The model must be
-    compiled with the metric ``"accuracy"``; ``every`` is at least 1.
+    compiled with the metric ``"accuracy"``; ``every`` is at least 1. A loop that counts something
+    else calls it a ``unit``: ``Step 10: …``.
     """
 
-    def __init__(self, title: str, every: int = 10, write: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        title: str,
+        every: int = 10,
+        write: Callable[[str], None] = print,
+        unit: str = "Epoch",
+    ) -> None:
         if every < 1:
             raise ValueError(f"Report: every must be an integer >= 1, got {every}")
-        self.title, self.every, self.write = title, every, write
+        self.title, self.every, self.write, self.unit = title, every, write, unit
 
     def on_train_begin(self) -> None:
         count = sum(p.size for p in self.model.chain.parameters())
@@ -48,7 +55,7 @@ class Report(Callback):
         if f"val_{keys[0]}" in logs:
             accuracy += "/" + joined(logs[f"val_{key}"] for key in keys)
         self.write(
-            f"Epoch {number}: cost={logs['loss']:.3f}, accuracy={accuracy} "
+            f"{self.unit} {number}: cost={logs['loss']:.3f}, accuracy={accuracy} "
             f"({now - self.reported:.0f}/{now - self.started:.0f} secs)"
         )
         self.reported = now
