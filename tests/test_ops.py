@@ -14,10 +14,12 @@ from cases.activation import relu_of_nan
 
 import fastnn
 from fastnn.backends import BACKENDS, load
+from fastnn.geometry import conv2d_geometry, pool2d_geometry
 from fastnn.ops import FUSED_ACTIVATIONS, OPS
 
 DTYPES = ("float32", "float64")
 FAST = [("cython", isa) for isa in fastnn.available_isas()] + [("numba", "")]
+EVERY = [("reference", ""), *FAST]
 
 #: Ops whose operations have one order, so that real data give the same bits as the reference.
 BITWISE = [
@@ -222,9 +224,7 @@ def test_same_bits_on_real_data(op, backend, isa, dtype, threads):
 
 
 @every_dtype
-@pytest.mark.parametrize(
-    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
-)
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
 @pytest.mark.parametrize("op", [name for name, row in OPS.items() if row.ulps])
 def test_within_ulps(op, backend, isa, dtype):
     """Ops that call exp or log, against the next wider type."""
@@ -244,9 +244,7 @@ def test_within_ulps(op, backend, isa, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize(
-    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
-)
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
 @pytest.mark.parametrize("op", LENGTHS)
 def test_real_sums(op, backend, isa, dtype):
     """A sum of k products, in any order, errs by at most k · eps · Σ |products|."""
@@ -285,9 +283,7 @@ def test_same_bits_for_one_and_two_threads(op, backend, isa, dtype):
         same_bits(case.outputs(function), one, case.text)
 
 
-@pytest.mark.parametrize(
-    ("backend", "isa"), [("reference", ""), *FAST], ids=lambda value: value or "any"
-)
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
 @every_op
 def test_only_what_the_table_says_is_written(op, backend, isa):
     """Inputs may be read-only and stay as they are; every output changes."""
@@ -358,3 +354,64 @@ def test_nan_and_infinity_pass(backend, isa, dtype):
     w = np.ones((3, 20), dtype)
     kernels.dense(np.array([[np.nan, 1, 2]], dtype), w, None, FUSED_ACTIVATIONS["relu"], y)
     assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize("groups", [1, 4], ids=["whole", "depthwise"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_dx", "conv2d_dw"])
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
+@every_dtype
+def test_nan_and_infinity_reach_what_they_are_added_to(dtype, backend, isa, op, bad, groups):
+    """And nothing else: not the neighbours in a tile, and no window that has only padding there.
+
+    So with images and gradients. What isn't finite in the weights (in dz, for dw) may meet the
+    padding too, as 0 · inf in a matrix of windows, or not, where taps are clipped.
+    """
+    image, kernel = (7, 8, 4), (3, 2, 4 // groups, 16 + groups // 4 * 4)
+    geometry = conv2d_geometry(op, image, kernel, (2, 1), "same", (1, 2), groups)
+    shapes = {"x": (3, *image), "w": kernel, "dz": (3, *geometry.out_shape)}
+    first, second, out = {
+        "conv2d": ("x", "w", "dz"), "conv2d_dx": ("dz", "w", "x"), "conv2d_dw": ("x", "dz", "w")
+    }[op]  # fmt: skip
+    rng = np.random.default_rng(4)
+    # Positive, so that no infinity meets another sign or a 0.
+    a, b = (rng.integers(1, 5, shapes[name]).astype(dtype) for name in (first, second))
+
+    def result(kernels, a, b):
+        more = (None, geometry, FUSED_ACTIVATIONS["relu"]) if op == "conv2d" else (geometry,)
+        array = np.full(shapes[out], -1, dtype)
+        with np.errstate(invalid="ignore"):  # the reference's BLAS, of lanes it doesn't use
+            getattr(kernels, op)(a, b, *more, array)
+        return array
+
+    kernels, reference = load(backend, isa, dtype), load("reference", "", dtype)
+    clean = result(kernels, a, b)
+    for place in [(0, 0, 0, 0), (1, 2, 3, 2), (2, -1, -1, -1)]:
+        mark, marked = np.zeros_like(a), a.copy()
+        mark[place], marked[place] = 1, bad
+        reached = result(reference, mark, b) > 0
+        assert 0 < np.count_nonzero(reached) < reached.size
+        want = np.where(reached, np.asarray(bad, dtype), clean)
+        np.testing.assert_array_equal(result(kernels, marked, b), want)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", ((0, 2), (1, 0))])
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
+@every_dtype
+def test_max_pool_of_what_is_not_finite(dtype, backend, isa, padding):
+    """NaN wins, the first one; of equals the first; of −inf alone the first in the image."""
+    kernels, rng = load(backend, isa, dtype), np.random.default_rng(5)
+    geometry = pool2d_geometry("max_pool2d", (9, 8, 67), 3, (2, 1), padding)
+    for values in ([-np.inf, np.nan, np.inf, -1], [-np.inf, -np.inf, -1], [-np.inf], [np.nan]):
+        x = rng.choice(np.array(values, dtype), (2, 9, 8, 67))
+        y, want = np.empty((2, 2, *geometry.out_shape), dtype)
+        index, where = np.full((2, *y.shape), 255, np.uint8)
+        kernels.max_pool2d(x, geometry, y, index)
+        naive.max_pool2d(x, geometry, want, where)
+        np.testing.assert_array_equal(y, want)
+        np.testing.assert_array_equal(index, where)
+        # Backward a NaN goes to the winner only.
+        dy, dx = np.ones_like(y), np.empty_like(x)
+        dy[1, 1, 1, 3] = np.nan
+        kernels.max_pool2d_backward(dy, index, geometry, dx)
+        assert np.count_nonzero(np.isnan(dx)) == 1
