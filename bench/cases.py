@@ -20,6 +20,7 @@ import pytest
 
 import fastnn
 from bench import shapes
+from bench.shapes import Sizes, describe
 from fastnn import backends
 from fastnn.backends import BACKENDS, DTYPES
 from fastnn.backends.threads import usable_cpus
@@ -32,7 +33,6 @@ PARALLEL_ELEMENTS = 100_000
 #: One sample of a bench in an ordinary run: a tenth of a second, or three rounds.
 QUICK = pytest.mark.benchmark(max_time=0.1, min_rounds=3, min_time=0.00005, warmup=False)
 
-Sizes = dict[str, Any]
 Arguments = tuple[Any, ...]
 
 
@@ -113,6 +113,67 @@ def _mse(s: Sizes, rng: np.random.Generator) -> Arguments:
     return _integers(rng, size), _integers(rng, size), 0.5, np.zeros(size)
 
 
+def _images(s: Sizes, rng: np.random.Generator) -> Arguments:
+    """The geometry and integers for x, w, dy."""
+    geometry, n = shapes.conv_geometry(s), s["n"]
+    x, dy = ((n, *geometry.in_shape), (n, *geometry.out_shape))
+    return geometry, *(_integers(rng, *shape) for shape in (x, geometry.w_shape, dy))
+
+
+def _im2col(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, _, dy = _images(s, rng)
+    return x, geometry, np.zeros((dy.size // s["o"], geometry.taps * s["c"]))
+
+
+def _col2im(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, geometry, columns = _im2col(s, rng)
+    return _integers(rng, *columns.shape), geometry, np.zeros(x.shape)
+
+
+def _conv2d(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, w, dy = _images(s, rng)
+    b = _integers(rng, s["o"])
+    return x, w, b, geometry, FUSED_ACTIVATIONS["relu"], np.zeros(dy.shape)
+
+
+def _conv2d_dx(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, w, dz = _images(s, rng)
+    return dz, w, geometry, np.zeros(x.shape)
+
+
+def _conv2d_dw(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, w, dz = _images(s, rng)
+    return x, dz, geometry, np.zeros(w.shape)
+
+
+def _pooled(s: Sizes, rng: np.random.Generator) -> Arguments:
+    """The geometry and integers for x, dy."""
+    geometry, n = shapes.pool_geometry(s), s["n"]
+    return geometry, _integers(rng, n, *geometry.in_shape), _integers(rng, n, *geometry.out_shape)
+
+
+def _max_pool2d(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, dy = _pooled(s, rng)
+    return x, geometry, np.zeros(dy.shape), np.zeros(dy.shape, geometry.index_dtype)
+
+
+def _max_pool2d_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, dy = _pooled(s, rng)
+    _, _, y, index = _max_pool2d(s, rng)
+    backends.load("reference", "", "float64").max_pool2d(x.astype(np.float64), geometry, y, index)
+    return dy, index, geometry, np.zeros(x.shape)
+
+
+def _average_pool2d(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, dy = _pooled(s, rng)
+    return x, geometry, np.zeros(dy.shape)
+
+
+def _average_pool2d_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    geometry, x, dy = _pooled(s, rng)
+    return dy, geometry, np.zeros(x.shape)
+
+
 def _update(states: int, *scalars: Any) -> Callable[[Sizes, np.random.Generator], Arguments]:
     def make(s: Sizes, rng: np.random.Generator) -> Arguments:
         gradient = _integers(rng, s["size"]) * 0.1
@@ -126,12 +187,43 @@ def _pick(*names: str) -> dict[str, Sizes]:
     return {name: shapes.DENSE[name] for name in names}
 
 
+def _few(found: dict[str, Sizes], single: str = "", **batches: int) -> dict[str, Sizes]:
+    """Shapes of a network with smaller batches: the reference takes seconds for whole ones.
+
+    Underscores stand for hyphens. Those named in ``single`` are timed in float32 only.
+    """
+    rows = {name.replace("_", "-"): n for name, n in batches.items()}
+    return {
+        name: found[name] | {"n": n} | ({"dtypes": ["float32"]} if name in single.split() else {})
+        for name, n in rows.items()
+    }
+
+
+_CONV = _few(
+    shapes.CONV, "cifar10-conv1 tail-depthwise-s2 resnet50-14-1x1-1024-256",
+    cifar10_conv1=8, cifar10_conv2=8, resnet50_14_1x1_1024_256=2, tail_primes_s2=4,
+    tail_depthwise_s2=2,
+)  # fmt: skip
+_COLUMNS = _few(shapes.CONV, "cifar10-conv2", cifar10_conv2=8, tail_primes_s2=4)
+_MAX = _few(shapes.POOL, cifar10_pool1=8, vgg16_pool4=2)
+_MEAN = _few(shapes.POOL, resnet50_global=8, tail_average=16)
+
+
 CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[str, Sizes]]] = {
     "dense": (_dense, shapes.DENSE),
     "dense_dx": (_dense_dx, shapes.DENSE),
     "dense_dw": (_dense_dw, shapes.DENSE),
     "dense_db": (_dense_db, shapes.DENSE),
     "dense_dw_update": (_dense_dw_update, _pick("digits-2", "office-small-1", "cifar-dense")),
+    "im2col": (_im2col, _COLUMNS),
+    "col2im": (_col2im, _COLUMNS),
+    "conv2d": (_conv2d, _CONV),
+    "conv2d_dx": (_conv2d_dx, _CONV),
+    "conv2d_dw": (_conv2d_dw, _CONV),
+    "max_pool2d": (_max_pool2d, _MAX),
+    "max_pool2d_backward": (_max_pool2d_backward, _MAX),
+    "average_pool2d": (_average_pool2d, _MEAN),
+    "average_pool2d_backward": (_average_pool2d_backward, _MEAN),
     "relu": (_forward, shapes.ELEMENTWISE),
     "relu_backward": (_backward, shapes.ELEMENTWISE),
     "sigmoid": (_forward, shapes.ELEMENTWISE),
@@ -152,14 +244,14 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
 
 @lru_cache(maxsize=4)  # benches of one op and shape follow one another
 def arguments(name: str, shape: str, dtype: str) -> dict[str, Any]:
-    """Arguments of an op by name; floating arrays are in ``dtype``."""
+    """Arguments of an op by name; all arrays but whole numbers are in ``dtype``."""
     make, found = CASES[name]
     rng = np.random.default_rng(sum(map(ord, name + shape)))
     values = make(found[shape], rng)
-    labels = inspect.signature(getattr(backends.load("reference", "", dtype), name)).parameters
+    names = inspect.signature(getattr(backends.load("reference", "", dtype), name)).parameters
     return {
-        key: value if key == "labels" else _as_dtype(value, dtype)
-        for key, value in zip(labels, values, strict=True)
+        key: value if key in ("labels", "index") else _as_dtype(value, dtype)
+        for key, value in zip(names, values, strict=True)
     }
 
 
@@ -214,7 +306,7 @@ def check_equal(op: Op, kernel: Callable[..., Any], shape: str, dtype: str) -> N
     given = fresh(op, before)
     if not updates(op):
         for key in op.writes:  # outputs: what isn't written shows
-            given[key].fill(np.nan)
+            given[key].fill(np.nan if given[key].dtype.kind == "f" else 99)
     returned = kernel(*given.values())
     expected_return, expected = _expected(op.name, shape, dtype)
     for key, arrays in expected.items():
@@ -256,6 +348,10 @@ def _is_parallel(op: Op, sizes: Sizes) -> bool:
         if op.name == "dense_db":
             return False
         return 2 * sizes["n"] * sizes["k"] * sizes["o"] >= PARALLEL_FLOPS
+    if op.family == "conv":
+        return 2 * sizes["n"] * shapes.conv_geometry(sizes).multiply_adds >= PARALLEL_FLOPS
+    if op.family == "pool":
+        return sizes["n"] * sizes["h"] * sizes["w"] * sizes["c"] >= PARALLEL_ELEMENTS
     return sizes.get("size", 0) >= PARALLEL_ELEMENTS
 
 
@@ -322,8 +418,3 @@ def time_op(benchmark: Any, op: Op, shape: str, dtype: str, threads: int, backen
 def group(name: str, sizes: str, dtype: str, threads: int) -> str:
     """The benches that are shown side by side: one per backend."""
     return f"{name} {sizes} {dtype}, {threads} thread{'s'[: threads > 1]}"
-
-
-def describe(sizes: Sizes) -> str:
-    """The sizes of a shape as text: ``64x80x70``."""
-    return "x".join(str(v) for v in sizes.values() if isinstance(v, int))

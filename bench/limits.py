@@ -76,6 +76,10 @@ class Limits:
         seconds = self._c.multiply_add(self.threads, rounds)
         return 2e-9 * _MULTIPLY_ADDS * self._width * rounds * self.threads / seconds
 
+    def forget(self) -> None:
+        """Free the arrays that ``streams`` keeps for its next call."""
+        self._arrays.clear()
+
     def streams(self, updated: int, read: int, size: int) -> float:
         """Seconds for one plain pass over ``size`` float32 of each array.
 

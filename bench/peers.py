@@ -3,13 +3,18 @@
 Run it from the repository's root, with nothing else running. Every engine has a process of its
 own, pinned to its CPUs before it starts. Rounds alternate between the engines, so that a
 disturbance meets all of them; figures are medians. See README.md for the columns.
+
+A case's name may be a pattern: 'resnet50*', 'vgg16*-forward', or a kind of case before it, 'conv*',
+'pool*', 'step*', 'dense*'.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import fnmatch
 import json
+import math
 import os
 import platform
 import statistics
@@ -20,9 +25,21 @@ from pathlib import Path
 from typing import Any
 
 from bench import limits
-from bench.worker import ENGINES, ROUND_SECONDS
-from bench.workloads import CASES
+from bench.worker import ENGINES
+from bench.workloads import CASES, Conv, Pool
 from fastnn.config import config
+
+#: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
+#: ran before, which wait a few milliseconds for work before they sleep.
+WARM_UP = 0.04
+#: A round times each variant for about so long, and at least one step.
+ROUND_SECONDS = 0.15
+#: The same for single layers, of which there are many.
+LAYER_WARM_UP, LAYER_SECONDS = 0.02, 0.05
+#: A variant so many times slower than the fastest peer is timed in the first round only.
+HOPELESS = 2.0
+#: Networks of which the layers are also counted together.
+LARGE = ("AlexNet", "VGG-16", "ResNet-50")
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -81,25 +98,64 @@ def run_case(
     case: str, workers: list[Worker], rounds: int
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Milliseconds of a step, in every round, by variant; and what failed."""
-    variants: list[tuple[Worker, str, int]] = []
+    layer = isinstance(CASES[case], (Conv, Pool))
+    warm_up, seconds = (LAYER_WARM_UP, LAYER_SECONDS) if layer else (WARM_UP, ROUND_SECONDS)
+    variants: dict[str, tuple[Worker, dict[str, Any]]] = {}
+    fastest: dict[str, float] = {}
     problems = []
+    norms: dict[str, list[float]] = {}
     for worker in workers:
         answer = worker.ask(prepare=case)
         if "error" in answer:
             problems.append(f"{case}: {worker.engine}: {answer['error']}")
         for variant in answer.get("variants", ()):
-            # The first run compiles; the others say how many steps make a round.
-            answers = [worker.ask(run=variant, steps=1) for _ in range(3)]
-            if "error" in answers[0]:
-                problems.append(f"{case}: {variant}: {answers[0]['error']}")
+            if worker.engine != "machine":  # it computes nothing
+                answer = worker.ask(check=variant)  # compiles
+                if "error" in answer:
+                    problems.append(f"{case}: {variant}: {answer['error']}")
+                    continue
+                norms[variant] = answer["norms"]
+            command = {"run": variant, "steps": 1, "warm_up": 0, "seconds": 0}
+            found = [worker.ask(**command)["seconds"]]
+            if found[0] < seconds:
+                found.append(worker.ask(**command)["seconds"])
+            fastest[variant] = min(found)
+            # Long steps are their own warm-up.
+            command["steps"] = max(1, round(seconds / fastest[variant]))
+            command["warm_up"] = 0 if fastest[variant] > warm_up else warm_up
+            command["seconds"] = seconds
+            variants[variant] = (worker, command)
+    problems += differences(case, norms)
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
+    for i in range(rounds):
+        best = min((t for v, t in fastest.items() if _is_peer(v)), default=0.0)
+        for variant, (worker, command) in variants.items():
+            if i and _is_peer(variant) and fastest[variant] > HOPELESS * best:
                 continue
-            fastest = min(answer["seconds"] for answer in answers)
-            variants.append((worker, variant, max(1, int(ROUND_SECONDS / fastest))))
-    times: dict[str, list[float]] = {variant: [] for _, variant, _ in variants}
-    for _ in range(rounds):
-        for worker, variant, steps in variants:
-            times[variant].append(1e3 * worker.ask(run=variant, steps=steps)["seconds"] / steps)
+            taken = worker.ask(**command)["seconds"] / command["steps"]
+            fastest[variant] = min(fastest[variant], taken)
+            times[variant].append(1e3 * taken)
     return times, problems
+
+
+def differences(case: str, norms: dict[str, list[float]]) -> list[str]:
+    """A line for every variant that doesn't compute what the first one does, by its norms."""
+    told = {variant: found for variant, found in norms.items() if found}
+    first = next(iter(told), "")
+    tolerance = CASES[case].tolerance
+    return [
+        f"{case}: {variant} computes {found} where {first} computes {told[first]} (norms)"
+        for variant, found in told.items()
+        if len(found) != len(told[first])
+        or not all(
+            math.isclose(a, b, rel_tol=tolerance)
+            for a, b in zip(found, told[first], strict=True)
+        )
+    ]  # fmt: skip
+
+
+def _is_peer(variant: str) -> bool:
+    return not variant.startswith(("fastnn", "limit"))
 
 
 def summarise(case: str, threads: int, times: dict[str, list[float]]) -> dict[str, Any]:
@@ -107,7 +163,7 @@ def summarise(case: str, threads: int, times: dict[str, list[float]]) -> dict[st
     ms = {variant: statistics.median(rounds) for variant, rounds in times.items()}
     ours = {v: t for v, t in ms.items() if v.startswith("fastnn")}
     bounds = {v: t for v, t in ms.items() if v.startswith("limit")}
-    peers = {v: t for v, t in ms.items() if v not in ours and v not in bounds}
+    peers = {v: t for v, t in ms.items() if _is_peer(v)}
     best = min(peers, key=peers.__getitem__, default=None)
     row: dict[str, Any] = {
         "case": case, "text": CASES[case].text, "threads": threads,
@@ -116,19 +172,22 @@ def summarise(case: str, threads: int, times: dict[str, list[float]]) -> dict[st
         "ratio": ours["fastnn"] / peers[best] if best and "fastnn" in ours else None,
         "peers_ms": peers, "ratios": {},
         "fma_ms": bounds.get("limit-fma"), "loop_ms": bounds.get("limit-loop"),
-        "limit_ms": max(bounds.values(), default=None), "fraction": None, "rounds_ms": times,
+        "limit_ms": max(bounds.values(), default=None), "fraction": None, "fma_fraction": None,
+        "rounds_ms": times,
     }  # fmt: skip
     if "fastnn" in ours:
         row["ratios"] = {v: ours["fastnn"] / t for v, t in peers.items()}
         if bounds:
             row["fraction"] = row["limit_ms"] / ours["fastnn"]
+        if "limit-fma" in bounds:
             row["fma_fraction"] = row["fma_ms"] / ours["fastnn"]
     return row
 
 
 _COLUMNS = (
-    ("case", 20), ("threads", 7), ("fastnn ms", 9), ("step ms", 8), ("best peer", 13),
-    ("its ms", 8), ("ratio", 5), ("FMA ms", 8), ("loop ms", 8), ("of limit", 8), ("all peers", 0),
+    ("case", max(map(len, CASES))), ("threads", 7), ("fastnn ms", 9), ("step ms", 8),
+    ("best peer", 27), ("its ms", 8), ("ratio", 5), ("FMA ms", 8), ("loop ms", 8), ("of FMA", 6),
+    ("of limit", 8), ("all peers", 0),
 )  # fmt: skip
 
 
@@ -141,14 +200,17 @@ def _number(value: float | None) -> str:
 
 def line(row: dict[str, Any]) -> str:
     """A row as text."""
-    fraction = "-" if row["fraction"] is None else f"{100 * row['fraction']:.0f} %"
+    of_limit, of_fma = (
+        "-" if row[key] is None else f"{100 * row[key]:.0f} %"
+        for key in ("fraction", "fma_fraction")
+    )
     ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
     peers = sorted(row["peers_ms"].items(), key=lambda item: item[1])
     others = ", ".join(f"{v} {_number(t)} ({row['ratios'].get(v, 0):.2f})" for v, t in peers)
     cells = (
         row["case"], str(row["threads"]), _number(row["fastnn_ms"]), _number(row["step_ms"]),
         row["best_peer"] or "-", _number(row["best_peer_ms"]), ratio, _number(row["fma_ms"]),
-        _number(row["loop_ms"]), fraction, others or "-",
+        _number(row["loop_ms"]), of_fma, of_limit, others or "-",
     )  # fmt: skip
     return _format(cells)
 
@@ -161,10 +223,72 @@ def _format(cells: tuple[str, ...]) -> str:
     ).rstrip()
 
 
+def groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ratios of the convolutions, by network, part and threads: their geometric means, of all
+    shapes and of all layers (a shape counted as often as the network has it).
+    """
+    found: dict[tuple[str, str, int], list[tuple[int, float]]] = {}
+    for row in rows:
+        case = CASES[row["case"]]
+        if not isinstance(case, Conv) or row["ratio"] is None:
+            continue
+        network, count = case.sizes["network"], case.sizes["multiplicity"]
+        together = [", ".join(LARGE)] if network in LARGE else []
+        for name in (network, *together):
+            key = (name, case.part, row["threads"])
+            found.setdefault(key, []).append((count, row["ratio"]))
+    return [
+        {
+            "network": network, "part": part, "threads": threads, "shapes": len(pairs),
+            "layers": sum(count for count, _ in pairs),
+            "by_shape": statistics.geometric_mean(ratio for _, ratio in pairs),
+            "by_layer": math.exp(
+                sum(n * math.log(ratio) for n, ratio in pairs) / sum(n for n, _ in pairs)
+            ),
+            "largest": max(ratio for _, ratio in pairs),
+        }
+        for (network, part, threads), pairs in sorted(found.items())
+    ]  # fmt: skip
+
+
+def print_groups(rows: list[dict[str, Any]]) -> None:
+    """Geometric means by network, then the layers in which a peer is faster."""
+    print(f"\n{'geometric means of ratio':<34}  threads  shapes  by shape  by layer  largest")
+    for g in groups(rows):
+        print(
+            f"{g['network'] + ' ' + g['part']:<34}  {g['threads']:>7}  {g['shapes']:>6}  "
+            f"{g['by_shape']:>8.2f}  {g['by_layer']:>8.2f}  {g['largest']:>7.2f}"
+        )
+    layers = [r for r in rows if isinstance(CASES[r["case"]], (Conv, Pool)) and r["ratio"]]
+    for low, high in ((2.0, math.inf), (1.0, 2.0)):
+        slower = sorted(
+            (row for row in layers if low < row["ratio"] <= high), key=lambda row: -row["ratio"]
+        )
+        limit = f"above {low:g}" + ("" if high == math.inf else f", up to {high:g}")
+        print(f"\nratio {limit}: {len(slower)} of {len(layers)}")
+        for row in slower:
+            print(f"  {row['ratio']:5.2f}  {row['case']}, threads {row['threads']}")
+
+
+def chosen(patterns: list[str]) -> list[str]:
+    """The cases of these names and patterns, in order. Raises ``ValueError`` if there are none."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        names = [pattern] if pattern in CASES else [
+            name for name, case in CASES.items()
+            if fnmatch.fnmatchcase(name, pattern)
+            or fnmatch.fnmatchcase(f"{case.kind}-{name}", pattern)
+        ]  # fmt: skip
+        if not names:
+            raise ValueError(f"unknown case {pattern!r}; --list names them")
+        found |= dict.fromkeys(names)
+    return list(found)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    parser.add_argument("--case", nargs="+", metavar="NAME", help="only these cases (see --list)")
+    parser.add_argument("--case", nargs="+", metavar="NAME", help="only these (see --list)")
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="default: 1 2")
     parser.add_argument("--rounds", type=int, default=7, metavar="R", help="default: 7")
     parser.add_argument("--json", metavar="FILE", help="write all figures, every round included")
@@ -172,18 +296,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not hasattr(os, "sched_setaffinity"):
         parser.error("this system has no CPU affinity: engines can't be held to N CPUs")
+    try:
+        cases = chosen(options.case or ["*"])
+    except ValueError as error:
+        parser.error(str(error))
     if options.list:
-        for name, case in CASES.items():
-            print(f"{name:<20}  {case.text}")
+        for name in cases:
+            print(f"{name:<{_COLUMNS[0][1]}}  {CASES[name].text}")
         return 0
-    for name in options.case or ():
-        if name not in CASES:
-            parser.error(f"unknown case {name!r}; --list names them")
     cpus = len(os.sched_getaffinity(0))
     counts = options.threads or sorted({1, min(2, cpus)})
     if options.rounds < 1 or not all(1 <= n <= cpus for n in counts):
         parser.error(f"--rounds must be >= 1 and --threads in 1..{cpus}, the CPUs we may use")
-    report = run(options.case or list(CASES), counts, options.rounds)
+    report = run(cases, counts, options.rounds)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 1 if report["problems"] else 0
@@ -227,6 +352,9 @@ def run(cases: list[str], counts: list[int], rounds: int) -> dict[str, Any]:
             finally:
                 for worker in started:
                     worker.close()
+    report["groups"] = groups(report["rows"])
+    if any(group["shapes"] > 1 for group in report["groups"]):
+        print_groups(report["rows"])
     for problem in report["problems"]:
         print(problem, file=sys.stderr)
     return report

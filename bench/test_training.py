@@ -18,6 +18,7 @@ NETWORKS = {
     "digits": (("float32", "float64"), 0.01),
     "office-small": (("float32",), 1e-4),
     "office-large": (("float32",), 1e-4),
+    "mnist": (("float32",), 0.01),
 }
 STEPS = 3
 
@@ -54,11 +55,11 @@ def test_training_step(
     if reason := backends.available_backends()[backend]:
         pytest.skip(f"backend {backend}: {reason}")
     network = networks.NETWORKS[name]
-    sizes = f"({','.join(map(str, network['hidden']))}) batch {network['batch']}"
+    sizes = f"{networks.text(name)} batch {network['batch']}"
     benchmark.group = cases.group(f"step {name} {optimizer}", sizes, dtype, threads)
     benchmark.extra_info.update(
         backend=backend, dtype=dtype, threads=threads, origin=network["origin"],
-        elements=sum(k * o + o for k, o in networks.layer_sizes(name)),
+        elements=sum(w.size + b.size for w, b in networks.weights(name)),
     )  # fmt: skip
     with cases.limited_to(threads):
         model, losses = train(name, optimizer, dtype, backend)

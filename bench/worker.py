@@ -3,17 +3,20 @@
 Started as ``python -m bench.worker ENGINE THREADS``, with its CPUs and thread variables already
 set. It reads one JSON command per line and answers with one JSON line:
 
-    {"prepare": case}                   -> {"variants": [...]} or {"skip": reason}
-    {"run": variant, "steps": k}        -> {"seconds": of k steps, after a short warm-up}
+    {"prepare": case}                   -> {"variants": [...]}
+    {"check": variant}                  -> {"norms": of what one step computes}
+    {"run": variant, "steps": k, "warm_up": s, "seconds": s}
+                                        -> {"seconds": of k steps, after a warm-up of s seconds}
 
 Between commands it waits for input and its thread pools fall asleep. What an engine must do is
-``prepare(case, threads)``: a dict of functions by variant, each doing one step and waiting for
-its result.
+``prepare(case)``: a dict of functions by variant, each doing one step, waiting for its result and
+returning it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -22,16 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.workloads import CASES, Case, Step, Update
+from bench.workloads import CASES, Case, Conv, Pool, Step, Update
 
 Steps = dict[str, Callable[[], Any]]
 
-#: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
-#: ran before, which wait a few milliseconds for work before they sleep.
-WARM_UP = 0.04
-
-#: A round times each variant for about so long, and at least one step.
-ROUND_SECONDS = 0.15
+#: What other engines' threads, which wait a few milliseconds for work before they sleep, get
+#: where there is no warm-up.
+PAUSE = 0.01
 
 RATE = 1e-9  # see bench.networks.STILL
 
@@ -59,23 +59,71 @@ class Fastnn:
             labels = model.check_labels(y, len(x))
             return {
                 "fastnn": lambda: model.train_on_batch(x, y),
-                "fastnn-step": lambda: model.step(x, labels, x),
+                "fastnn-step": lambda: sum(model.step(x, labels, x)[1].values()),
             }
         if isinstance(case, Update):
             param, grad, m, v = case.arrays()
             return {"fastnn": lambda: functional.adam_update(param, grad, m, v, 7, RATE)}
+        if isinstance(case, Conv):
+            return {"fastnn": self.conv(case, kernels)}
+        if isinstance(case, Pool):
+            return {"fastnn": self.pool(case, kernels)}
         a, b, out = case.arrays()
-        return {
-            "fastnn": {
-                "forward": lambda: kernels.dense(a, b, None, 0, out),
-                "dx": lambda: kernels.dense_dx(a, b, out),
-                "dw": lambda: kernels.dense_dw(a, b, 0, out),
-            }[case.product]
+        product = {
+            "forward": lambda: kernels.dense(a, b, None, 0, out),
+            "dx": lambda: kernels.dense_dx(a, b, out),
+            "dw": lambda: kernels.dense_dw(a, b, 0, out),
+        }[case.product]
+
+        def step() -> Any:
+            product()
+            return out
+
+        return {"fastnn": step}
+
+    def conv(self, case: Conv, kernels: Any) -> Callable[[], Any]:
+        geometry, found = case.geometry, case.arrays()
+        x, w, b, dy = (found[name] for name in ("x", "w", "b", "dy"))
+        results = tuple(found[name] for name in case.results)
+        flat_dy = dy.reshape(-1, dy.shape[-1])
+        calls = {
+            "y": lambda y: kernels.conv2d(x, w, b, geometry, 0, y),
+            "dx": lambda dx: kernels.conv2d_dx(dy, w, geometry, dx),
+            "dw": lambda dw: kernels.conv2d_dw(x, dy, geometry, dw),
+            "db": lambda db: kernels.dense_db(flat_dy, db),
         }
+        todo = [(calls[name], array) for name, array in zip(case.results, results, strict=True)]
+
+        def step() -> Any:
+            for call, array in todo:
+                call(array)
+            return results
+
+        return step
+
+    def pool(self, case: Pool, kernels: Any) -> Callable[[], Any]:
+        geometry = case.geometry
+        x, dy, y, index, dx = case.arrays().values()
+
+        def largest() -> Any:
+            kernels.max_pool2d(x, geometry, y, index)
+            kernels.max_pool2d_backward(dy, index, geometry, dx)
+            return y, dx
+
+        def mean() -> Any:
+            kernels.average_pool2d(x, geometry, y)
+            kernels.average_pool2d_backward(dy, geometry, dx)
+            return y, dx
+
+        return largest if case.is_max else mean
 
 
 class Torch:
-    """Eager PyTorch; the optimizer fused, by lists (foreach) and plain."""
+    """Eager PyTorch; the optimizer fused, by lists (foreach) and plain; images in both of its
+    memory formats, what it is given in them included.
+    """
+
+    FORMATS = ("default", "channels_last")
 
     def __init__(self, threads: int) -> None:
         import torch
@@ -85,14 +133,25 @@ class Torch:
         self.version = f"torch {torch.__version__}"
 
     def optimizer(self, name: str, parameters: list[Any], form: str) -> Any:
-        rule = {"sgd": self.torch.optim.SGD, "adam": self.torch.optim.Adam}[name]
+        optim = self.torch.optim
+        if name == "rmsprop":
+            return optim.RMSprop(parameters, lr=RATE, alpha=0.9, foreach=form == "foreach")
+        rule = {"sgd": optim.SGD, "adam": optim.Adam}[name]
         return rule(parameters, lr=RATE, fused=form == "fused", foreach=form == "foreach")
 
     def prepare(self, case: Case) -> Steps:
         torch = self.torch
+        torch.set_grad_enabled(isinstance(case, Step))
         if isinstance(case, Step):
-            forms = ("fused", "foreach") if case.optimizer == "adam" else ("fused", "plain")
-            return {f"torch-{form}": self.step(case, form) for form in forms}
+            forms = {"sgd": ("fused", "plain"), "adam": ("fused", "foreach")}
+            formats = ("default",) if case.is_dense else self.FORMATS
+            return {
+                "-".join(("torch", *([] if case.is_dense else [layout]), form)): self.step(
+                    case, layout, form
+                )
+                for layout in formats
+                for form in forms.get(case.optimizer, ("foreach", "plain"))
+            }
         if isinstance(case, Update):
             found = {}
             for form in ("fused", "foreach", "plain"):
@@ -100,6 +159,10 @@ class Torch:
                 p.grad = g
                 found[f"torch-{form}"] = self.optimizer("adam", [p], form).step
             return found
+        if isinstance(case, Conv):
+            return {f"torch-{layout}": self.conv(case, layout) for layout in self.FORMATS}
+        if isinstance(case, Pool):
+            return {f"torch-{layout}": self.pool(case, layout) for layout in self.FORMATS}
         a, b, out = (torch.from_numpy(array) for array in case.arrays())
         return {
             "torch": {
@@ -109,24 +172,85 @@ class Torch:
             }[case.product]
         }
 
-    def step(self, case: Step, form: str) -> Callable[[], Any]:
+    def images(self, array: np.ndarray, layout: str) -> Any:
+        """NHWC as PyTorch's NCHW, in one of its memory formats."""
+        return self.as_format(self.torch.from_numpy(array).permute(0, 3, 1, 2), layout)
+
+    def kernel(self, w: np.ndarray, layout: str) -> Any:
+        """HWIO as PyTorch's OIHW."""
+        return self.as_format(self.torch.from_numpy(w).permute(3, 2, 0, 1), layout)
+
+    def as_format(self, tensor: Any, layout: str) -> Any:
+        """In one of the memory formats."""
+        memory_format = {
+            "default": self.torch.contiguous_format, "channels_last": self.torch.channels_last,
+        }[layout]  # fmt: skip
+        return tensor.contiguous(memory_format=memory_format)
+
+    def conv(self, case: Conv, layout: str) -> Callable[[], Any]:
+        aten = self.torch.ops.aten
+        geometry, found = case.geometry, case.arrays()
+        axes = (geometry.rows, geometry.columns)
+        strides, dilation = [a.stride for a in axes], [a.dilation for a in axes]
+        padding, ceil = _padding(axes)
+        if ceil:
+            raise ValueError(f"{case.shape}: PyTorch's convolution pads both ends alike")
+        x, dy = (self.images(found[name], layout) for name in ("x", "dy"))
+        w, b = self.kernel(found["w"], layout), self.torch.from_numpy(found["b"])
+        if case.part == "forward":
+            return lambda: aten.convolution(
+                x, w, b, strides, padding, dilation, False, [0, 0], geometry.groups
+            )
+        mask = [name in case.results for name in ("dx", "dw", "db")]
+        return lambda: [
+            array
+            for array in aten.convolution_backward(
+                dy, x, w, [geometry.filters], strides, padding, dilation, False, [0, 0],
+                geometry.groups, mask,
+            )
+            if array is not None
+        ]  # fmt: skip
+
+    def pool(self, case: Pool, layout: str) -> Callable[[], Any]:
+        aten = self.torch.ops.aten
+        axes = (case.geometry.rows, case.geometry.columns)
+        window, strides = [a.kernel for a in axes], [a.stride for a in axes]
+        padding, ceil = _padding(axes)
+        found = case.arrays()
+        x, dy = (self.images(found[name], layout) for name in ("x", "dy"))
+
+        def largest() -> Any:
+            y, index = aten.max_pool2d_with_indices(x, window, strides, padding, [1, 1], ceil)
+            return y, aten.max_pool2d_with_indices_backward(
+                dy, x, window, strides, padding, [1, 1], ceil, index
+            )
+
+        def mean() -> Any:
+            arguments = (window, strides, padding, ceil, False, None)
+            return aten.avg_pool2d(x, *arguments), aten.avg_pool2d_backward(dy, x, *arguments)
+
+        def mean_of_all() -> Any:
+            y = aten._adaptive_avg_pool2d(x, [1, 1])
+            return y, aten._adaptive_avg_pool2d_backward(dy, x)
+
+        if case.is_max:
+            return largest
+        return mean_of_all if case.is_global else mean
+
+    def step(self, case: Step, layout: str, form: str) -> Callable[[], Any]:
         torch, nn = self.torch, self.torch.nn
         from bench import networks
 
         network = networks.NETWORKS[case.network]
-        activation = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}[network["activation"]]
-        layers: list[Any] = []
-        for inputs, outputs in networks.layer_sizes(case.network):
-            layers += [nn.Linear(inputs, outputs), activation()]
-        model = nn.Sequential(*layers[:-1])
+        model = nn.Sequential(*self.layers(case.network, layout))
         rule = self.optimizer(case.optimizer, list(model.parameters()), form)
         x, y = networks.data(case.network)
-        inputs = torch.from_numpy(x)
+        inputs = torch.from_numpy(x) if x.ndim == 2 else self.images(x, layout)
         labels = [torch.from_numpy(a) for a in (y.values() if isinstance(y, dict) else [y])]
         widths = list(network["heads"].values())
         cross_entropy = nn.functional.cross_entropy
 
-        def step() -> None:
+        def step() -> Any:
             outputs = model(inputs)
             if len(widths) == 1:
                 loss = cross_entropy(outputs, labels[0])
@@ -136,8 +260,65 @@ class Torch:
             rule.zero_grad()
             loss.backward()
             rule.step()
+            return loss.detach()
 
         return step
+
+    def layers(self, name: str, layout: str) -> list[Any]:
+        """The modules of a network, with the weights that every engine starts from."""
+        torch, nn = self.torch, self.torch.nn
+        from bench import networks
+
+        activations = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+        weights, found = networks.weights(name), []
+        image: tuple[int, ...] = ()
+        for layer in networks.layers(name):
+            module: Any = None
+            if layer.kind == "dense":
+                module = nn.Linear(*layer.w_shape)
+                w, b = weights.pop(0)
+                if image:  # PyTorch flattens images channel by channel
+                    w = w.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(w.shape)
+                    image = ()
+                module.weight.data = torch.from_numpy(w.T.copy())
+            elif layer.kind == "conv":
+                axes = (layer.geometry.rows, layer.geometry.columns)
+                padding, ceil = _padding(axes)
+                if ceil:
+                    raise ValueError(f"{name}: PyTorch's convolution pads both ends alike")
+                module = nn.Conv2d(
+                    layer.in_shape[-1], layer.out_shape[-1], layer.w_shape[:2],
+                    [a.stride for a in axes], padding,
+                )  # fmt: skip
+                w, b = weights.pop(0)
+                module.weight.data = self.kernel(w, layout)
+            elif layer.kind in networks.POOLS:
+                axes = (layer.geometry.rows, layer.geometry.columns)
+                padding, ceil = _padding(axes)
+                window = [a.kernel for a in axes], [a.stride for a in axes], padding
+                if layer.kind == "max_pool":
+                    module = nn.MaxPool2d(*window, ceil_mode=ceil)
+                else:
+                    module = nn.AvgPool2d(*window, ceil, count_include_pad=False)
+            elif layer.kind == "flatten":
+                module, image = nn.Flatten(), layer.in_shape
+            elif layer.kind == "dropout":
+                module = nn.Dropout(layer.rate)
+            if layer.w_shape:
+                module.bias.data = torch.from_numpy(b)
+            found.append(module)
+            if layer.activation:
+                found.append(activations[layer.activation]())
+        return found
+
+
+def _padding(axes: Any) -> tuple[list[int], bool]:
+    """Padding as PyTorch says it: as many at both ends, or (``ceil_mode``) one window more."""
+    if all(a.before == a.after for a in axes):
+        return [a.before for a in axes], False
+    if any(a.before or a.after >= a.stride for a in axes):
+        raise ValueError(f"PyTorch can't pad as {axes} do")
+    return [0, 0], True
 
 
 class Jax:
@@ -153,6 +334,13 @@ class Jax:
 
         self.jax = jax
         self.version = f"jax {jax.__version__}"
+
+    def sgd(self, p: Any, g: Any, t: Any) -> Any:
+        return (p - RATE * g,)
+
+    def rmsprop(self, p: Any, g: Any, s: Any, t: Any) -> Any:
+        s = 0.9 * s + 0.1 * g * g
+        return p - RATE * g / self.jax.numpy.sqrt(s + 1e-8), s
 
     def adam(self, p: Any, g: Any, m: Any, v: Any, t: Any) -> Any:
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
@@ -174,6 +362,10 @@ class Jax:
                 jax.block_until_ready(state[0])
 
             return {"jax": step}
+        if isinstance(case, Conv):
+            return {"jax": self.conv(case)}
+        if isinstance(case, Pool):
+            return {"jax": self.pool(case)}
         a, b, _ = (jnp.array(array) for array in case.arrays())
         product = {
             "forward": jax.jit(lambda a, b: a @ b),
@@ -182,51 +374,140 @@ class Jax:
         }[case.product]
         return {"jax": lambda: jax.block_until_ready(product(a, b))}
 
+    def convolution(self, geometry: Any) -> Callable[[Any, Any], Any]:
+        """x, w -> x * w."""
+        axes = (geometry.rows, geometry.columns)
+        return lambda x, w: self.jax.lax.conv_general_dilated(
+            x, w, [a.stride for a in axes], [(a.before, a.after) for a in axes],
+            rhs_dilation=[a.dilation for a in axes], feature_group_count=geometry.groups,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+
+    def conv(self, case: Conv) -> Callable[[], Any]:
+        jnp, convolution, found = self.jax.numpy, self.convolution(case.geometry), case.arrays()
+        given = tuple(jnp.array(found[name]) for name in ("x", "w", "b", "dy"))
+
+        def compute(results: Any, x: Any, w: Any, b: Any, dy: Any) -> Any:
+            if case.part == "forward":
+                return (convolution(x, w) + b,)
+            _, transpose = self.jax.vjp(convolution, x, w)
+            dx, dw = transpose(dy)
+            all_three = {"dx": dx, "dw": dw, "db": dy.sum((0, 1, 2))}
+            return tuple(all_three[name] for name in case.results)
+
+        return self.into_given(compute, tuple(found[name] for name in case.results), given)
+
+    def pooling(self, geometry: Any, is_max: bool) -> Callable[[Any], Any]:
+        """x -> y."""
+        jnp, lax = self.jax.numpy, self.jax.lax
+        axes = (geometry.rows, geometry.columns)
+        window = (
+            (1, *(a.kernel for a in axes), 1), (1, *(a.stride for a in axes), 1),
+            ((0, 0), *((a.before, a.after) for a in axes), (0, 0)),
+        )  # fmt: skip
+        if is_max:
+            return lambda x: lax.reduce_window(x, -jnp.inf, lax.max, *window)
+        counts = [[len(a.taps_inside(o)) for o in range(a.out)] for a in axes]
+        share = jnp.array(1 / np.outer(*counts)[:, :, None], np.float32)
+        return lambda x: lax.reduce_window(x, 0.0, lax.add, *window) * share
+
+    def pool(self, case: Pool) -> Callable[[], Any]:
+        pooling, found = self.pooling(case.geometry, case.is_max), case.arrays()
+
+        def compute(results: Any, x: Any, dy: Any) -> Any:
+            y, transpose = self.jax.vjp(pooling, x)
+            return y, *transpose(dy)
+
+        given = tuple(self.jax.numpy.array(found[name]) for name in ("x", "dy"))
+        return self.into_given(compute, (found["y"], found["dx"]), given)
+
+    def into_given(self, compute: Any, results: Any, given: Any) -> Callable[[], Any]:
+        """The step that computes into the arrays of the step before."""
+        run = self.jax.jit(compute, donate_argnums=0, keep_unused=True)
+        state = [tuple(map(self.jax.numpy.array, results))]
+
+        def step() -> Any:
+            state[0] = self.jax.block_until_ready(run(state[0], *given))
+            return state[0]
+
+        return step
+
+    def network(self, name: str) -> Callable[[Any, Any, Any], Any]:
+        """weights, x, key -> outputs."""
+        jax = self.jax
+        from bench import networks
+
+        placed = networks.layers(name)
+        activations = {
+            "sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh, "relu": jax.nn.relu,
+            None: lambda x: x,
+        }  # fmt: skip
+        slides = [
+            self.convolution(layer.geometry) if layer.kind == "conv"
+            else self.pooling(layer.geometry, layer.kind == "max_pool")
+            if layer.kind in networks.POOLS else None
+            for layer in placed
+        ]  # fmt: skip
+
+        def outputs(weights: Any, x: Any, key: Any) -> Any:
+            rest = iter(weights)
+            for layer, slide in zip(placed, slides, strict=True):
+                if layer.kind == "dense":
+                    w, b = next(rest)
+                    x = x @ w + b
+                elif layer.kind == "conv":
+                    w, b = next(rest)
+                    x = slide(x, w) + b
+                elif layer.kind in networks.POOLS:
+                    x = slide(x)
+                elif layer.kind == "flatten":
+                    x = x.reshape(len(x), -1)
+                elif layer.kind == "dropout":
+                    kept = jax.random.bernoulli(key, 1 - layer.rate, x.shape)
+                    x = jax.numpy.where(kept, x / (1 - layer.rate), 0)
+                x = activations[layer.activation](x)
+            return x
+
+        return outputs
+
     def step(self, case: Step) -> Callable[[], Any]:
         jax, jnp = self.jax, self.jax.numpy
         from bench import networks
 
-        network = networks.NETWORKS[case.network]
-        activation = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}[network["activation"]]
-        widths = list(network["heads"].values())
+        network = self.network(case.network)
+        widths = list(networks.NETWORKS[case.network]["heads"].values())
         ends = list(np.cumsum(widths))
+        rule = getattr(self, case.optimizer)
 
-        def loss(parameters: Any, x: Any, labels: Any) -> Any:
-            for w, b in parameters[:-1]:
-                x = activation(x @ w + b)
-            w, b = parameters[-1]
-            outputs, total = x @ w + b, 0.0
+        def loss(weights: Any, x: Any, labels: Any, key: Any) -> Any:
+            outputs, total = network(weights, x, key), 0.0
             for width, end, y in zip(widths, ends, labels, strict=True):
                 log_p = jax.nn.log_softmax(outputs[:, end - width : end])
                 total -= jnp.mean(jnp.take_along_axis(log_p, y[:, None], 1))
             return total
 
-        def train(parameters: Any, state: Any, x: Any, labels: Any) -> Any:
-            value, gradients = jax.value_and_grad(loss)(parameters, x, labels)
-            if case.optimizer == "sgd":
-                return jax.tree.map(lambda p, g: p - RATE * g, parameters, gradients), state, value
-            m, v, t = state
-            leaves, tree = jax.tree.flatten(parameters)
-            flat = (jax.tree.leaves(z) for z in (gradients, m, v))
-            new = [self.adam(*four, t) for four in zip(leaves, *flat, strict=True)]
-            p, m, v = (jax.tree.unflatten(tree, column) for column in zip(*new, strict=True))
-            return p, (m, v, t + 1), value
+        def train(weights: Any, state: Any, x: Any, labels: Any) -> Any:
+            moments, t, key = state
+            key, now = jax.random.split(key)
+            value, gradients = jax.value_and_grad(loss)(weights, x, labels, now)
+            leaves, tree = jax.tree.flatten(weights)
+            flat = [jax.tree.leaves(z) for z in (gradients, *moments)]
+            new = [rule(*arrays, t) for arrays in zip(leaves, *flat, strict=True)]
+            p, *m = (jax.tree.unflatten(tree, column) for column in zip(*new, strict=True))
+            return p, (m, t + 1, key), value
 
-        rng = np.random.default_rng(1)
-        parameters = [
-            (jnp.array(0.03 * rng.standard_normal(size, np.float32)), jnp.zeros(size[1]))
-            for size in networks.layer_sizes(case.network)
-        ]
-        zeros = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
-        state = [parameters, (*zeros, 1.0) if case.optimizer == "adam" else 0.0]
+        weights = [(jnp.array(w), jnp.array(b)) for w, b in networks.weights(case.network)]
+        states = {"sgd": 0, "rmsprop": 1, "adam": 2}[case.optimizer]
+        zeros = [jax.tree.map(jnp.zeros_like, weights) for _ in range(states)]
+        state = [weights, (zeros, 1.0, jax.random.PRNGKey(1))]
         x, y = networks.data(case.network)
         x = jnp.array(x)
         labels = [jnp.array(a) for a in (y.values() if isinstance(y, dict) else [y])]
         update = jax.jit(train, donate_argnums=(0, 1))
 
-        def step() -> None:
+        def step() -> Any:
             state[0], state[1], value = update(*state, x, labels)
-            value.block_until_ready()
+            return value.block_until_ready()
 
         return step
 
@@ -244,18 +525,25 @@ class ScikitLearn:
 
         from bench import networks
 
-        if not isinstance(case, Step) or len(networks.NETWORKS[case.network]["heads"]) > 1:
+        if not isinstance(case, Step) or not case.is_dense:
             return {}
         network = networks.NETWORKS[case.network]
+        if len(network["heads"]) > 1:
+            return {}
         x, y = networks.data(case.network)
+        hidden = networks.layers(case.network)[:-1]
         classifier = MLPClassifier(
-            hidden_layer_sizes=network["hidden"], solver=case.optimizer, alpha=0,
-            batch_size=len(x), shuffle=False,
-            activation={"sigmoid": "logistic", "relu": "relu"}[network["activation"]],
-            learning_rate_init=RATE, momentum=0, nesterovs_momentum=False,
+            hidden_layer_sizes=[layer.out_shape[0] for layer in hidden], solver=case.optimizer,
+            activation={"sigmoid": "logistic", "relu": "relu"}[hidden[0].activation], alpha=0,
+            batch_size=len(x), shuffle=False, learning_rate_init=RATE, momentum=0,
+            nesterovs_momentum=False,
         )  # fmt: skip
         classes = np.arange(network["heads"][""])
-        return {"sklearn": lambda: classifier.partial_fit(x, y, classes=classes)}
+
+        def step() -> None:  # what it starts from is its own
+            classifier.partial_fit(x, y, classes=classes)
+
+        return {"sklearn": step}
 
 
 class Machine:
@@ -269,10 +557,11 @@ class Machine:
 
     def prepare(self, case: Case) -> Steps:
         # Functions here return the seconds of one step; they needn't carry it all out.
-        return {
-            "limit-fma": lambda: case.flops / self.limits.peak(1_000_000) * 1e-9,
-            "limit-loop": lambda: sum(self.limits.streams(*one) for one in case.passes),
-        }
+        self.limits.forget()
+        found: Steps = {"limit-loop": lambda: sum(self.limits.streams(*p) for p in case.passes)}
+        if case.flops:
+            found["limit-fma"] = lambda: case.flops / self.limits.peak(1_000_000) * 1e-9
+        return found
 
 
 ENGINES: dict[str, Callable[[int], Any]] = {
@@ -280,9 +569,11 @@ ENGINES: dict[str, Callable[[int], Any]] = {
 }  # fmt: skip
 
 
-def _timed(step: Callable[[], Any], steps: int) -> float:
+def _timed(step: Callable[[], Any], steps: int, warm_up: float) -> float:
+    if not warm_up:
+        time.sleep(PAUSE)
     start = time.perf_counter()
-    while time.perf_counter() - start < WARM_UP:
+    while time.perf_counter() - start < warm_up:
         step()
     start = time.perf_counter()
     for _ in range(steps):
@@ -290,13 +581,22 @@ def _timed(step: Callable[[], Any], steps: int) -> float:
     return time.perf_counter() - start
 
 
-def _measured(step: Callable[[], float], steps: int) -> float:
+def _measured(step: Callable[[], float], steps: int, seconds: float) -> float:
     """As long as the engines are timed, so that a disturbance weighs as much."""
     found: list[float] = []
     start = time.perf_counter()
-    while time.perf_counter() - start < ROUND_SECONDS:
+    while not found or time.perf_counter() - start < seconds:
         found.append(step())
     return float(np.mean(found)) * steps
+
+
+def norms(result: Any) -> list[float]:
+    """√Σ a² of every array that a step computed: the same in any memory format."""
+    if result is None:
+        return []
+    arrays = result if isinstance(result, (tuple, list)) else (result,)
+    flat = (np.asarray(a).ravel().astype(np.float64) for a in arrays)
+    return [math.sqrt(np.dot(a, a)) for a in flat]
 
 
 def main() -> None:
@@ -319,9 +619,15 @@ def main() -> None:
                 steps = {}  # frees the last case's arrays
                 steps = engine.prepare(CASES[command["prepare"]])
                 answer: dict[str, Any] = {"variants": list(steps)}
+            elif "check" in command:
+                answer = {"norms": norms(steps[command["check"]]())}
             else:
-                measure: Any = _measured if name == "machine" else _timed
-                answer = {"seconds": measure(steps[command["run"]], command["steps"])}
+                step, count = steps[command["run"]], command["steps"]
+                seconds = (
+                    _measured(step, count, command["seconds"]) if name == "machine"
+                    else _timed(step, count, command["warm_up"])
+                )  # fmt: skip
+                answer = {"seconds": seconds}
         except Exception as error:  # one engine's failure must not end the comparison
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers)
