@@ -106,6 +106,7 @@ FULL = [
     Shape(29, 17, 16, 3, 3, 3, 17, padding="same"),
     Shape(7, 40, 37, 35, 3, 3, 35, padding="same", groups=35),
     Shape(13, 8, 8, 64, 1, 1, 63),
+    Shape(5, 41, 43, 16, 3, 3, 5, padding="same"),  # and more windows than Numba's panel has
     Shape(2, 29, 31, 32, 3, 3, 64, strides=(2, 3), padding="same", groups=2),
 ]
 

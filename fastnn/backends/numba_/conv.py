@@ -73,9 +73,10 @@ def conv2d_dw(x, dz, geometry, dw):
         dw[...] = 0
         _depthwise(_WEIGHTS, x, dw, dz, geometry)
         return
-    depth, _ = _group(geometry)
-    # As many channels at a time as make COLUMNS, in parts of a size.
-    step = -(-depth // min(depth, -(-depth * geometry.taps // COLUMNS)))
+    depth, filters = _group(geometry)
+    # Some channels at a time, in parts of a size, so that the sums stay in cache.
+    columns = max(1, min(COLUMNS, PANEL // 4 // (filters * dw.itemsize)))
+    step = -(-depth // min(depth, -(-depth * geometry.taps // columns)))
     for g in range(geometry.groups):
         for channel in range(0, depth, step):
             _dw(x, dz, geometry, g, channel, min(step, depth - channel), dw)

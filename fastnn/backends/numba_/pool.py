@@ -8,6 +8,7 @@ order, so that threads never write to one place.
 from numba import prange
 
 from fastnn.backends.numba_ import call_parallel, kernel, num_threads, parallel_kernel, plain
+from fastnn.backends.numba_.conv import _axes
 
 
 def max_pool2d(x, geometry, y, index):
@@ -33,12 +34,6 @@ def average_pool2d_backward(dy, geometry, dx):
 def _pixels(images):
     """(N, H, W, C) as a matrix with a row for each pixel."""
     return plain(images).reshape(-1, images.shape[3])
-
-
-def _axes(geometry):
-    """What the kernels read of the geometry: size, kernel, stride, dilation, before, out."""
-    rows, columns = geometry.rows, geometry.columns
-    return tuple((a.size, a.kernel, a.stride, a.dilation, a.before, a.out) for a in (rows, columns))
 
 
 def _share(serial, parallel, work, args, out):
