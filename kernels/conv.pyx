@@ -1,17 +1,23 @@
 """Convolution without its matrix: implicit im2col on the register tile.
 
-The textbook copies every window of x into a row of a matrix (im2col) and multiplies. Here a row
-of that matrix is never built. It is read where it lies: a few runs of x, one per row of the
-window, or per tap. What differs between neighbouring windows is where the runs begin, so the
-tile takes one pointer a row and one list of runs for all its rows. Windows at the border have
-taps in the padding: those are left out of the list. Windows with the same taps in the image form
-a block; a tile takes its rows from one block, whichever images they are from.
+The textbook copies every window of x into a row of a matrix (im2col) and multiplies. Here that
+matrix is never made: a row of it is read where it lies, as a few runs of x, one per row of the
+window or one per tap. Neighbouring windows differ only in where they begin, so a tile of C
+takes one pointer a row and one list of runs for all its rows. Taps in the padding are left out
+of the list: windows with the same taps in the image form a block, and the rows of a tile come
+from one block, of whichever images.
 
-    forward   y  = x windows · w      rows: pixels of y,       k: taps and C
-    dx        dx = dz windows · wT    rows: pixels of x,       k: taps and O
-    dw        dw = x windowsT · dz    rows: taps and C,        k: pixels of y
+    forward   y  = f(windows of x · w + b)     rows: pixels of y        sum: taps, C
+    dx        dx = windows of dz · wT          rows: pixels of x        sum: taps, O
+    dw        dw = (windows of x)T · dz        rows: taps, C            sum: pixels of y
 
-N batch, C channels in, O out, G groups.
+Why it is fast: w (or dz, for dw) is packed a strip of one tile's width at a time, at most 256 KB,
+and read from the L2 cache by all tiles of a task, 64 multiply-adds a float. x is read in place,
+each float broadcast to 64 outputs, and nothing is multiplied by zero. Every element of C is one
+chain of fused multiply-adds in a fixed order, so the bits don't depend on the threads.
+
+N batch, H W image, C channels in, O out, G groups, KH KW window. "windows of dz" are those that
+meet a pixel of x: the same product on another grid, called transposed below.
 """
 from cython.parallel cimport threadid
 from libc.stdlib cimport free, malloc
@@ -24,9 +30,9 @@ include "fused.pxi"
 cdef extern from "tile.h" nogil:
     enum: ACCUMULATORS, MAX_ROWS, MAX_WIDTH, VECS, VECTOR_BYTES
     Py_ssize_t even_piece(Py_ssize_t size, Py_ssize_t limit)
+    char *packed_b()
     ctypedef struct run:
         Py_ssize_t a, b, k
-    char *packed_b()
     void pack_f32(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t width,
                   const float *source, Py_ssize_t row, float *to)
     void pack_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t width,
@@ -35,19 +41,19 @@ cdef extern from "tile.h" nogil:
                              const float *source, Py_ssize_t row, float *to)
     void pack_transposed_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t width,
                              const double *source, Py_ssize_t row, double *to)
-    void add_runs_f32(int rows, Py_ssize_t cols, int vecs, Py_ssize_t n_runs, const run *runs,
-                      const float *const *a, Py_ssize_t a_col, const float *b,
+    void add_runs_f32(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t vecs, Py_ssize_t n_runs,
+                      const run *runs, const float *const *a, Py_ssize_t a_col, const float *b,
                       const float *init, float *const *c, bint relu)
-    void add_runs_f64(int rows, Py_ssize_t cols, int vecs, Py_ssize_t n_runs, const run *runs,
-                      const double *const *a, Py_ssize_t a_col, const double *b,
+    void add_runs_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t vecs, Py_ssize_t n_runs,
+                      const run *runs, const double *const *a, Py_ssize_t a_col, const double *b,
                       const double *init, double *const *c, bint relu)
 
 cdef enum:
-    STRIP = 384 * 1024   # bytes of packed B: they stay in the L2 cache while tiles use them
-    PIXELS = 1024        # a task has about so many pixels, so that packing is a small part of it
-    DW_BYTES = 1 << 17   # of dw that a task makes, to stay in the L2 cache while it sums
-    DW_STRIP = 32 * 1024 # of dz that it packs at a time
-    DW_TASKS = 8         # cut the sum over pixels where there are fewer
+    STRIP = 256 * 1024     # bytes of packed w
+    DZ_STRIP = 128 * 1024  # bytes of packed dz
+    DW_BYTES = 128 * 1024  # bytes of dw that a task sums up, in L2 beside the strip
+    PIXELS = 512           # of a task, about: so many that packing w is a small part of it
+    DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
 
 
 cdef struct Axis:
@@ -56,18 +62,73 @@ cdef struct Axis:
 
 cdef struct Line:
     # Positions along an axis whose windows have the same taps in the image.
-    Py_ssize_t first, step, count  # positions of the output
-    Py_ssize_t source, source_step  # the first tap's element for the first position, the next one
-    Py_ssize_t tap, tap_step, taps, source_tap  # taps, and how far the next one's element is
+    Py_ssize_t first, step, count          # positions
+    Py_ssize_t source, source_step         # what the first tap meets: at first, and further on
+    Py_ssize_t tap, tap_step, taps         # those in the image
+    Py_ssize_t source_tap                  # from what a tap meets to what the next one does
+
+
+cdef struct Plan:
+    # C = A B over one group; the images of A have size in_h in_w in_c, those of C out_*.
+    Axis rows, columns
+    bint transposed
+    Py_ssize_t n, groups, taps
+    Py_ssize_t in_w, in_c, in_size, out_h, out_w, out_c
+    Py_ssize_t depth, outputs              # channels of A and of C in a group
+    Py_ssize_t width, n_strips             # of a strip; strips of a group
+    Py_ssize_t taps_piece, depth_piece     # the part of w, or rows of dw, in a strip
+    Py_ssize_t images, out_rows            # of a task
+    Py_ssize_t n_down, n_across
+    Line *down
+    Line *across
+    Activation activation
+
+
+cdef struct Strip:
+    # Columns of C that one tile covers.
+    Py_ssize_t group, first, cols, vecs, width
 
 
 cdef Axis axis_of(object axis) except *:
     return Axis(axis.size, axis.kernel, axis.stride, axis.dilation, axis.before, axis.out)
 
 
+cdef Plan plan_of(object geometry, Py_ssize_t n, bint transposed, Py_ssize_t itemsize) except *:
+    cdef Plan p
+    cdef Py_ssize_t lanes = VECTOR_BYTES // itemsize
+    memset(&p, 0, sizeof(Plan))
+    p.rows, p.columns = axis_of(geometry.rows), axis_of(geometry.columns)
+    p.n, p.groups, p.transposed = n, geometry.groups, transposed
+    p.taps = p.rows.kernel * p.columns.kernel
+    in_shape, out_shape = geometry.in_shape, geometry.out_shape
+    if transposed:
+        in_shape, out_shape = out_shape, in_shape
+    p.in_w, p.in_c = in_shape[1:]
+    p.in_size = in_shape[0] * p.in_w * p.in_c
+    p.out_h, p.out_w, p.out_c = out_shape
+    p.depth, p.outputs = p.in_c // p.groups, p.out_c // p.groups
+    p.width = lanes * even_piece((p.outputs + lanes - 1) // lanes, VECS)
+    p.n_strips = pieces(p.outputs, p.width)
+    return p
+
+
+cdef inline Py_ssize_t pieces(Py_ssize_t size, Py_ssize_t piece) noexcept nogil:
+    return (size + piece - 1) // piece
+
+
+cdef inline Strip strip_of(const Plan *p, Py_ssize_t i, Py_ssize_t itemsize) noexcept nogil:
+    cdef Strip s
+    s.group, s.first = i // p.n_strips, i % p.n_strips * p.width
+    s.cols = min(p.width, p.outputs - s.first)
+    s.vecs = pieces(s.cols * itemsize, VECTOR_BYTES)
+    s.width = s.vecs * (VECTOR_BYTES // itemsize)
+    return s
+
+
 cdef inline Py_ssize_t met(const Axis *axis, bint transposed, Py_ssize_t position,
                            Py_ssize_t tap) noexcept nogil:
-    """The element that a tap meets, -1 if none; transposed: the window whose tap meets it."""
+    """The element that a window's tap meets; transposed: the window whose tap meets an element.
+    -1 if there is none."""
     cdef Py_ssize_t at
     if not transposed:
         at = position * axis.stride + tap * axis.dilation - axis.before
@@ -79,7 +140,11 @@ cdef inline Py_ssize_t met(const Axis *axis, bint transposed, Py_ssize_t positio
 
 
 cdef Py_ssize_t find_lines(const Axis *axis, bint transposed, Line *lines) noexcept nogil:
-    """Cuts the positions along an axis into lines; how many."""
+    """Cut the positions along an axis into lines; how many.
+
+    Transposed, the taps that meet an element follow each other in steps, and repeat with the
+    stride: so do the positions of a line.
+    """
     cdef Py_ssize_t step = axis.stride if transposed else 1
     cdef Py_ssize_t size = axis.size if transposed else axis.out
     cdef Py_ssize_t n = 0, start, position, tap, at
@@ -92,15 +157,14 @@ cdef Py_ssize_t find_lines(const Axis *axis, bint transposed, Line *lines) noexc
             line.source_step = 1 if transposed else axis.stride
             for tap in range(axis.kernel):
                 at = met(axis, transposed, position, tap)
-                if at < 0:
-                    continue
-                if line.taps == 0:
-                    line.tap, line.source = tap, at
-                elif line.taps == 1:
-                    line.tap_step, line.source_tap = tap - line.tap, at - line.source
-                line.taps += 1
-            if position > start and line.tap == lines[n - 1].tap and (
-                    line.taps == lines[n - 1].taps):
+                if at >= 0:
+                    if line.taps == 0:
+                        line.tap, line.source = tap, at
+                    elif line.taps == 1:
+                        line.tap_step, line.source_tap = tap - line.tap, at - line.source
+                    line.taps += 1
+            if position > start and (line.tap == lines[n - 1].tap
+                                     and line.taps == lines[n - 1].taps):
                 lines[n - 1].count += 1
             else:
                 lines[n] = line
@@ -111,7 +175,7 @@ cdef Py_ssize_t find_lines(const Axis *axis, bint transposed, Line *lines) noexc
 
 cdef inline Py_ssize_t add_run(run *runs, Py_ssize_t n, Py_ssize_t a, Py_ssize_t b, Py_ssize_t k,
                                Py_ssize_t a_col) noexcept nogil:
-    """Appends a run, or makes the last one longer if it goes on there; their number."""
+    """Append a run, or make the last one longer if it goes on there; how many there are."""
     if n and runs[n - 1].b + runs[n - 1].k == b and runs[n - 1].a + runs[n - 1].k * a_col == a:
         runs[n - 1].k += k
         return n
@@ -119,224 +183,240 @@ cdef inline Py_ssize_t add_run(run *runs, Py_ssize_t n, Py_ssize_t a, Py_ssize_t
     return n + 1
 
 
-cdef struct Plan:
-    # What all tasks of a product share. depth and outputs are those of one group.
-    Axis rows, columns
-    Line *down
-    Line *across
-    Py_ssize_t n_down, n_across, n, groups, depth, outputs
-    Py_ssize_t in_w, in_c, in_size, out_h, out_w, out_c
-    Py_ssize_t taps, taps_piece, depth_piece  # pieces of k
-    Py_ssize_t n_vecs, width, n_strips, images, out_rows  # a task: a strip, images, rows of each
-    Activation activation
-    bint transposed
-
-
-cdef Plan plan_of(object geometry, Py_ssize_t n, bint transposed, size_t itemsize) except *:
-    cdef Plan p
-    memset(&p, 0, sizeof(Plan))
-    p.rows, p.columns = axis_of(geometry.rows), axis_of(geometry.columns)
-    p.n, p.groups, p.transposed = n, geometry.groups, transposed
-    h, w, c = geometry.in_shape
-    p.out_h, p.out_w, p.out_c = geometry.out_shape
-    p.in_w, p.in_c, p.in_size = w, c, h * w * c
-    if transposed:
-        p.in_w, p.in_c, p.in_size = p.out_w, p.out_c, p.out_h * p.out_w * p.out_c
-        p.out_h, p.out_w, p.out_c = h, w, c
-    p.depth, p.outputs = p.in_c // p.groups, p.out_c // p.groups
-    p.taps = p.rows.kernel * p.columns.kernel
-    cdef Py_ssize_t w_lanes = VECTOR_BYTES // <Py_ssize_t> itemsize
-    p.n_vecs = even_piece((p.outputs + w_lanes - 1) // w_lanes, VECS)
-    p.width = p.n_vecs * w_lanes
-    p.n_strips = (p.outputs + p.width - 1) // p.width
-    return p
-
-
-cdef Line *lines_of(Plan *p) except NULL:
-    """Memory for the lines of both axes, filled."""
-    cdef Py_ssize_t most_down = p.rows.stride * (2 * p.rows.kernel + 1)
-    cdef Py_ssize_t most_across = p.columns.stride * (2 * p.columns.kernel + 1)
-    most_down, most_across = min(most_down, p.out_h), min(most_across, p.out_w)
-    p.down = <Line *> malloc((most_down + most_across) * sizeof(Line))
-    if p.down == NULL:
-        raise MemoryError("conv2d: no memory for the lines")
-    p.across = p.down + most_down
-    p.n_down = find_lines(&p.rows, p.transposed, p.down)
-    p.n_across = find_lines(&p.columns, p.transposed, p.across)
-    return p.down
-
-
-cdef inline void pack_piece(const Plan *p, const floating *w, Py_ssize_t group, Py_ssize_t j,
-                            Py_ssize_t cols, Py_ssize_t tap, Py_ssize_t tap_end, Py_ssize_t d,
-                            Py_ssize_t d_size, Py_ssize_t width, floating *to) noexcept nogil:
-    """B: a row per tap and per channel of the depth, `cols` outputs from j on."""
-    cdef const floating *source
-    for tap in range(tap, tap_end):
-        if not p.transposed:
-            source = w + (tap * p.depth + d) * p.out_c + group * p.outputs + j
-            if floating is float:
-                pack_f32(d_size, cols, width, source, p.out_c, to)
-            else:
-                pack_f64(d_size, cols, width, source, p.out_c, to)
+cdef inline void pack(bint transposed, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t width,
+                      const floating *source, Py_ssize_t row, floating *to) noexcept nogil:
+    if floating is float:
+        if transposed:
+            pack_transposed_f32(rows, cols, width, source, row, to)
         else:
-            source = w + (tap * p.outputs + j) * p.in_c + group * p.depth + d
-            if floating is float:
-                pack_transposed_f32(cols, d_size, width, source, p.in_c, to)
-            else:
-                pack_transposed_f64(cols, d_size, width, source, p.in_c, to)
-        to += d_size * width
+            pack_f32(rows, cols, width, source, row, to)
+    elif transposed:
+        pack_transposed_f64(rows, cols, width, source, row, to)
+    else:
+        pack_f64(rows, cols, width, source, row, to)
 
 
-cdef inline void block(const Plan *p, const Line *y_line, Py_ssize_t y_from, Py_ssize_t y_count,
-                       const Line *x_line, Py_ssize_t images, const floating *a,
-                       Py_ssize_t n_runs, const run *runs, Py_ssize_t cols, int vecs,
-                       const floating *b, const floating *init, floating *c,
-                       Activation activation) noexcept nogil:
-    """All windows of the same taps, as rows of tiles. a, c: of the first image."""
+cdef inline void add_runs(Py_ssize_t rows, const Strip *s, Py_ssize_t n_runs, const run *runs,
+                          const floating **a, Py_ssize_t a_col, const floating *b,
+                          const floating *init, floating **c, bint relu) noexcept nogil:
+    if floating is float:
+        add_runs_f32(rows, s.cols, s.vecs, n_runs, runs, a, a_col, b, init, c, relu)
+    else:
+        add_runs_f64(rows, s.cols, s.vecs, n_runs, runs, a, a_col, b, init, c, relu)
+
+
+# --- forward and dx -------------------------------------------------------------------------
+
+cdef inline void pack_w(const Plan *p, const Strip *s, const floating *w, Py_ssize_t tap,
+                        Py_ssize_t tap_to, Py_ssize_t d, Py_ssize_t d_size,
+                        floating *b) noexcept nogil:
+    """A row per tap and channel of A, for the columns of the strip."""
+    cdef const floating *source
+    for tap in range(tap, tap_to):
+        if not p.transposed:
+            source = w + (tap * p.depth + d) * p.out_c + s.group * p.outputs + s.first
+            pack(False, d_size, s.cols, s.width, source, p.out_c, b)
+        else:
+            source = w + (tap * p.outputs + s.first) * p.in_c + s.group * p.depth + d
+            pack(True, s.cols, d_size, s.width, source, p.in_c, b)
+        b += d_size * s.width
+
+
+cdef inline void block(const Plan *p, const Strip *s, const Line *down, Py_ssize_t from_,
+                       Py_ssize_t to, const Line *across, Py_ssize_t images, const floating *a,
+                       Py_ssize_t n_runs, const run *runs, const floating *b,
+                       const floating *init, floating *c, Activation activation) noexcept nogil:
+    """The windows of one block in tiles, for the positions from_ … to down the images."""
     cdef const floating *a_rows[MAX_ROWS]
     cdef floating *c_rows[MAX_ROWS]
-    cdef Py_ssize_t total = images * y_count * x_line.count, done = 0, i, rows
-    cdef Py_ssize_t limit = even_piece(total, min(ACCUMULATORS // vecs, MAX_ROWS))
-    cdef Py_ssize_t image = 0, y = 0, x = 0
-    while done < total:
-        rows = min(limit, total - done)
+    cdef Py_ssize_t left = images * (to - from_) * across.count, i, rows
+    cdef Py_ssize_t limit = even_piece(left, min(ACCUMULATORS // s.vecs, MAX_ROWS))
+    cdef Py_ssize_t image = 0, y = from_, x = 0
+    while left > 0:
+        rows = min(limit, left)
         for i in range(rows):
-            a_rows[i] = a + image * p.in_size + (
-                (y_line.source + (y_from + y) * y_line.source_step) * p.in_w
-                + x_line.source + x * x_line.source_step) * p.in_c
-            c_rows[i] = c + ((image * p.out_h + y_line.first + (y_from + y) * y_line.step) * p.out_w
-                             + x_line.first + x * x_line.step) * p.out_c
+            a_rows[i] = a + image * p.in_size + p.in_c * (
+                (down.source + y * down.source_step) * p.in_w
+                + across.source + x * across.source_step)
+            c_rows[i] = c + p.out_c * (
+                (image * p.out_h + down.first + y * down.step) * p.out_w
+                + across.first + x * across.step)
             x += 1
-            if x == x_line.count:
+            if x == across.count:
                 x, y = 0, y + 1
-                if y == y_count:
-                    y, image = 0, image + 1
-        if floating is float:
-            add_runs_f32(<int> rows, cols, vecs, n_runs, runs, a_rows, 1, b, init, c_rows,
-                         activation == RELU)
-        else:
-            add_runs_f64(<int> rows, cols, vecs, n_runs, runs, a_rows, 1, b, init, c_rows,
-                         activation == RELU)
+                if y == to:
+                    y, image = from_, image + 1
+        add_runs(rows, s, n_runs, runs, a_rows, 1, b, init, c_rows, activation == RELU)
         if activation > RELU:
             for i in range(rows):
-                activate(activation, c_rows[i], cols)
-        done += rows
+                activate(activation, c_rows[i], s.cols)
+        left -= rows
+
+
+cdef inline void piece_of_windows(const Plan *p, const Strip *s, Py_ssize_t top,
+                                  Py_ssize_t bottom, Py_ssize_t images, const floating *a,
+                                  Py_ssize_t tap_from, Py_ssize_t tap_to, Py_ssize_t d_size,
+                                  run *runs, const floating *b, const floating *init, floating *c,
+                                  bint last) noexcept nogil:
+    """Add one packed piece of w to rows top … bottom of the images."""
+    cdef Py_ssize_t u, v, ty, tx, tap, n_runs, from_, to
+    cdef const Line *down
+    cdef const Line *across
+    for u in range(p.n_down):
+        down = p.down + u
+        if bottom <= down.first:
+            continue
+        from_ = pieces(top - down.first, down.step) if top > down.first else 0
+        to = min(down.count, pieces(bottom - down.first, down.step))
+        for v in range(p.n_across if from_ < to else 0):
+            across = p.across + v
+            n_runs = 0
+            for ty in range(down.taps):
+                for tx in range(across.taps):
+                    tap = ((down.tap + ty * down.tap_step) * p.columns.kernel
+                           + across.tap + tx * across.tap_step)
+                    if tap_from <= tap < tap_to:
+                        n_runs = add_run(
+                            runs, n_runs,
+                            (ty * down.source_tap * p.in_w + tx * across.source_tap) * p.in_c,
+                            (tap - tap_from) * d_size, d_size, 1)
+            if n_runs or init != NULL or last:
+                block(p, s, down, from_, to, across, images, a, n_runs, runs, b, init, c,
+                      p.activation if last else IDENTITY)
 
 
 cdef void windows_task(const Plan *p, Py_ssize_t task, const floating *a, const floating *w,
                        const floating *bias, floating *c, run *runs) noexcept nogil:
-    """One strip of outputs for some rows of some images."""
-    cdef Py_ssize_t row_tasks = (p.out_h + p.out_rows - 1) // p.out_rows
-    cdef Py_ssize_t image_tasks = (p.n + p.images - 1) // p.images
-    cdef Py_ssize_t top = task % row_tasks * p.out_rows
+    """One strip of C for some rows of some images."""
+    cdef Py_ssize_t strips = p.n_strips * p.groups, bands = pieces(p.out_h, p.out_rows)
+    cdef Strip s = strip_of(p, task % strips, sizeof(floating))
+    cdef Py_ssize_t top = task // strips % bands * p.out_rows
     cdef Py_ssize_t bottom = min(p.out_h, top + p.out_rows)
-    cdef Py_ssize_t image = task // row_tasks % image_tasks * p.images
+    cdef Py_ssize_t image = task // (strips * bands) * p.images
     cdef Py_ssize_t images = min(p.images, p.n - image)
-    cdef Py_ssize_t strip = task // (row_tasks * image_tasks)
-    cdef Py_ssize_t group = strip // p.n_strips, j = strip % p.n_strips * p.width
-    cdef Py_ssize_t cols = min(p.width, p.outputs - j)
-    cdef int vecs = <int> ((cols * sizeof(floating) + VECTOR_BYTES - 1) // VECTOR_BYTES)
-    cdef Py_ssize_t width = vecs * (VECTOR_BYTES // <Py_ssize_t> sizeof(floating))
+    cdef Py_ssize_t tap = 0, d, i, tap_to, d_size
     cdef floating *b = <floating *> packed_b()
     cdef floating start[MAX_WIDTH]
-    cdef const floating *init
-    cdef Py_ssize_t tap, tap_end, d, d_size, u, v, ty, tx, t, n_runs, y_from, y_to, i
-    cdef const Line *down
-    cdef const Line *across
-    cdef bint last
-    for i in range(width):
-        start[i] = bias[group * p.outputs + j + i] if bias != NULL and i < cols else 0
-    a += image * p.in_size + group * p.depth
-    c += image * p.out_h * p.out_w * p.out_c + group * p.outputs + j
-    tap = 0
+    for i in range(s.width):
+        start[i] = bias[s.group * p.outputs + s.first + i] if bias != NULL and i < s.cols else 0
+    a += image * p.in_size + s.group * p.depth
+    c += image * p.out_h * p.out_w * p.out_c + s.group * p.outputs + s.first
     while tap < p.taps:
+        tap_to = min(tap + p.taps_piece, p.taps)
         d = 0
         while d < p.depth:
-            tap_end, d_size = min(tap + p.taps_piece, p.taps), min(p.depth_piece, p.depth - d)
-            pack_piece(p, w, group, j, cols, tap, tap_end, d, d_size, width, b)
-            init = &start[0] if tap == 0 and d == 0 else NULL
-            last = tap_end == p.taps and d + d_size == p.depth
-            for u in range(p.n_down):
-                down = p.down + u
-                y_from = max(<Py_ssize_t> 0, (top - down.first + down.step - 1) // down.step)
-                y_to = min(down.count, (bottom - down.first + down.step - 1) // down.step)
-                if bottom <= down.first or y_from >= y_to:
-                    continue
-                for v in range(p.n_across):
-                    across = p.across + v
-                    n_runs = 0
-                    for ty in range(down.taps):
-                        for tx in range(across.taps):
-                            t = ((down.tap + ty * down.tap_step) * p.columns.kernel
-                                 + across.tap + tx * across.tap_step)
-                            if tap <= t < tap_end:
-                                n_runs = add_run(
-                                    runs, n_runs, (ty * down.source_tap * p.in_w
-                                                   + tx * across.source_tap) * p.in_c + d,
-                                    (t - tap) * d_size, d_size, 1)
-                    if n_runs or init != NULL or last:
-                        block(p, down, y_from, y_to - y_from, across, images, a, n_runs, runs,
-                              cols, vecs, b, init, c, p.activation if last else IDENTITY)
-            d += p.depth_piece
-        tap += p.taps_piece
+            d_size = min(p.depth_piece, p.depth - d)
+            pack_w(p, &s, w, tap, tap_to, d, d_size, b)
+            piece_of_windows(p, &s, top, bottom, images, a + d, tap, tap_to, d_size, runs, b,
+                             &start[0] if tap == 0 and d == 0 else NULL, c,
+                             tap_to == p.taps and d + d_size == p.depth)
+            d += d_size
+        tap = tap_to
 
 
 cdef int windows_product(Plan *p, const floating *a, const floating *w, const floating *bias,
                          floating *c) except -1:
     cdef Py_ssize_t rows = STRIP // (p.width * <Py_ssize_t> sizeof(floating))
-    cdef double work = 2.0 * p.n * p.out_h * p.out_w * p.out_c * p.taps * p.depth
-    cdef int threads = threads_for(work / 100)
+    cdef double multiply_adds = <double> p.n * p.out_h * p.out_w * p.outputs * p.in_c * p.taps
+    cdef int threads = threads_for(multiply_adds / 50)
     p.depth_piece = even_piece(p.depth, rows)
     p.taps_piece = even_piece(p.taps, max(<Py_ssize_t> 1, rows // p.depth_piece))
     # Whole images if there are enough, else rows of one.
-    cdef Py_ssize_t image = p.out_h * p.out_w
-    p.images = max(<Py_ssize_t> 1, min((PIXELS + image - 1) // image, p.n // (4 * threads)))
+    p.images = max(<Py_ssize_t> 1, min(pieces(PIXELS, p.out_h * p.out_w), p.n // (4 * threads)))
     p.out_rows = p.out_h
     if p.images == 1:
         p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, PIXELS // p.out_w))
-    cdef Py_ssize_t tasks = ((p.n + p.images - 1) // p.images
-                             * ((p.out_h + p.out_rows - 1) // p.out_rows) * p.n_strips * p.groups)
+    cdef Py_ssize_t tasks = (pieces(p.n, p.images) * pieces(p.out_h, p.out_rows)
+                             * p.n_strips * p.groups)
+    # A line of an axis ends where a tap enters or leaves the image.
+    cdef Py_ssize_t lines_down = min(p.out_h, p.rows.stride * (2 * p.rows.kernel + 1))
+    cdef Py_ssize_t lines_across = min(p.out_w, p.columns.stride * (2 * p.columns.kernel + 1))
+    cdef Line *lines = <Line *> malloc((lines_down + lines_across) * sizeof(Line))
+    cdef run *runs = <run *> malloc(threads * p.taps * sizeof(run))
     cdef Py_ssize_t t
-    cdef run *runs
-    lines_of(p)
-    runs = <run *> malloc(threads * (p.taps + 1) * sizeof(run))
-    if runs == NULL:
-        free(p.down)
-        raise MemoryError("conv2d: no memory for the runs")
     cdef float_mode mode
+    if lines == NULL or runs == NULL:
+        free(lines)
+        free(runs)
+        raise MemoryError("conv2d: no memory for the lists of runs")
+    p.down, p.across = lines, lines + lines_down
+    p.n_down = find_lines(&p.rows, p.transposed, p.down)
+    p.n_across = find_lines(&p.columns, p.transposed, p.across)
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         mode = flush_denormals()
-        windows_task(p, t, a, w, bias, c, runs + threadid() * (p.taps + 1))
+        windows_task(p, t, a, w, bias, c, runs + threadid() * p.taps)
         set_float_mode(mode)
+    free(lines)
     free(runs)
-    free(p.down)
     return 0
+
+
+def conv2d(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
+           const floating[::1] b, object geometry, int activation, floating[:, :, :, ::1] y):
+    """y = f(windows of x · w + b)."""
+    cdef Plan p = plan_of(geometry, x.shape[0], False, sizeof(floating))
+    cdef const floating *bias = NULL if b is None else &b[0]
+    p.activation = <Activation> activation
+    if p.n == 0:
+        return
+    if p.depth == 1 and p.groups > 1:
+        depthwise(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
+    else:
+        windows_product(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
+
+
+def conv2d_dx(const floating[:, :, :, ::1] dz, const floating[:, :, :, ::1] w, object geometry,
+              floating[:, :, :, ::1] dx):
+    """dx = windows of dz · wT."""
+    cdef Plan p = plan_of(geometry, dz.shape[0], True, sizeof(floating))
+    if p.n == 0:
+        return
+    if p.outputs == 1 and p.groups > 1:
+        depthwise(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL, &dx[0, 0, 0, 0])
+    else:
+        windows_product(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL,
+                        &dx[0, 0, 0, 0])
+
+
+# --- dw -------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t runs_of_tap(const Plan *p, Py_ssize_t tap, Py_ssize_t line,
+                                   Py_ssize_t lines, Py_ssize_t x_from, Py_ssize_t x_size,
+                                   run *runs) noexcept nogil:
+    """The pixels of x that one tap meets in a block of windows; line counts rows of all y."""
+    cdef Py_ssize_t stride = p.columns.stride
+    cdef Py_ssize_t to_left = p.columns.before - tap % p.columns.kernel * p.columns.dilation
+    cdef Py_ssize_t first = max(x_from, pieces(to_left, stride))
+    cdef Py_ssize_t last = min(x_from + x_size, pieces(p.columns.size + to_left, stride))
+    cdef Py_ssize_t image = line // p.out_h * p.in_size, oy = line % p.out_h, i, y, n_runs = 0
+    for i in range(lines if first < last else 0):
+        y = met(&p.rows, False, oy, tap // p.columns.kernel)
+        if y >= 0:
+            n_runs = add_run(runs, n_runs,
+                             image + (y * p.in_w + first * stride - to_left) * p.in_c,
+                             i * x_size + first - x_from, last - first, stride * p.in_c)
+        oy += 1
+        if oy == p.out_h:
+            oy, image = 0, image + p.in_size
+    return n_runs
 
 
 cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floating *x,
                   const floating *dz, floating *dw, floating *partial, run *runs) noexcept nogil:
-    """One strip of outputs of dw, for some taps and channels, over a part of the pixels."""
-    cdef Py_ssize_t part = task % parts
-    cdef Py_ssize_t tap_tasks = (p.taps + p.taps_piece - 1) // p.taps_piece
-    cdef Py_ssize_t depth_tasks = (p.depth + p.depth_piece - 1) // p.depth_piece
-    cdef Py_ssize_t tap_from = task // parts % tap_tasks * p.taps_piece
+    """One strip of dw for some taps and channels, summed over a part of the rows of y."""
+    cdef Py_ssize_t tap_pieces = pieces(p.taps, p.taps_piece)
+    cdef Py_ssize_t depth_pieces = pieces(p.depth, p.depth_piece)
+    cdef Py_ssize_t part = task % parts, tap_from = task // parts % tap_pieces * p.taps_piece
+    cdef Py_ssize_t d_from = task // (parts * tap_pieces) % depth_pieces * p.depth_piece
     cdef Py_ssize_t tap_to = min(p.taps, tap_from + p.taps_piece)
-    cdef Py_ssize_t d_from = task // (parts * tap_tasks) % depth_tasks * p.depth_piece
     cdef Py_ssize_t d_to = min(p.depth, d_from + p.depth_piece)
-    cdef Py_ssize_t strip = task // (parts * tap_tasks * depth_tasks)
-    cdef Py_ssize_t group = strip // p.n_strips, j = strip % p.n_strips * p.width
-    cdef Py_ssize_t cols = min(p.width, p.outputs - j)
-    cdef int vecs = <int> ((cols * sizeof(floating) + VECTOR_BYTES - 1) // VECTOR_BYTES)
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t> sizeof(floating), width = vecs * lanes
-    cdef Py_ssize_t limit = min(ACCUMULATORS // vecs, MAX_ROWS)
-    # Rows of all images of y one after another; a block is some of them, or a piece of one.
-    cdef Py_ssize_t lines = p.n * p.out_h, share = (lines + parts - 1) // parts
-    cdef Py_ssize_t line_to = min(lines, (part + 1) * share), line = part * share
-    cdef Py_ssize_t pixels = DW_STRIP // (width * <Py_ssize_t> sizeof(floating))
-    cdef Py_ssize_t x_piece = even_piece(p.out_w, pixels)
-    cdef Py_ssize_t line_piece = max(<Py_ssize_t> 1, pixels // p.out_w)
-    cdef Py_ssize_t x_from, x_size, lines_here, l, tap, ky, kx, first, stop, iy, n_runs, d, rows, i
-    cdef Py_ssize_t x_col = p.columns.stride * p.in_c
+    cdef Strip s = strip_of(p, task // (parts * tap_pieces * depth_pieces), sizeof(floating))
+    cdef Py_ssize_t limit = even_piece(d_to - d_from, min(ACCUMULATORS // s.vecs, MAX_ROWS))
+    # A block: some rows of y, or a piece of one if it is very long.
+    cdef Py_ssize_t all_lines = p.n * p.out_h, share = pieces(all_lines, parts)
+    cdef Py_ssize_t line = part * share, line_to = min(all_lines, line + share)
+    cdef Py_ssize_t x_piece = even_piece(p.out_w, dz_pixels(p, sizeof(floating)))
+    cdef Py_ssize_t lines, x_from, x_size, tap, d, rows, i, n_runs
     cdef floating *b = <floating *> packed_b()
     cdef const floating *a_rows[MAX_ROWS]
     cdef floating *c_rows[MAX_ROWS]
@@ -345,195 +425,65 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
     memset(zeros, 0, sizeof(zeros))
     if part:
         dw = partial + (part - 1) * p.taps * p.depth * p.out_c
-    x += group * p.depth
-    dw += group * p.outputs + j
-    dz += group * p.outputs + j
+    x += s.group * p.depth
+    dw += s.group * p.outputs + s.first
+    dz += s.group * p.outputs + s.first
     while line < line_to or init != NULL:
-        lines_here = max(<Py_ssize_t> 0, min(line_piece, line_to - line))
+        lines = max(<Py_ssize_t> 0, min(dz_lines(p, sizeof(floating)), line_to - line))
         x_from = 0
         while x_from < p.out_w:
             x_size = min(x_piece, p.out_w - x_from)
-            for l in range(lines_here):
-                if floating is float:
-                    pack_f32(x_size, cols, width, dz + ((line + l) * p.out_w + x_from) * p.out_c,
-                             p.out_c, b + l * x_size * width)
-                else:
-                    pack_f64(x_size, cols, width, dz + ((line + l) * p.out_w + x_from) * p.out_c,
-                             p.out_c, b + l * x_size * width)
+            for i in range(lines):
+                pack(False, x_size, s.cols, s.width,
+                     dz + ((line + i) * p.out_w + x_from) * p.out_c, p.out_c,
+                     b + i * x_size * s.width)
             for tap in range(tap_from, tap_to):
-                ky, kx = tap // p.columns.kernel, tap % p.columns.kernel
-                # The windows of this piece whose tap is in the image.
-                first, stop = x_from, x_from + x_size
-                while first < stop and met(&p.columns, False, first, kx) < 0:
-                    first += 1
-                while stop > first and met(&p.columns, False, stop - 1, kx) < 0:
-                    stop -= 1
-                n_runs = 0
-                for l in range(lines_here if first < stop else 0):
-                    iy = met(&p.rows, False, (line + l) % p.out_h, ky)
-                    if iy >= 0:
-                        n_runs = add_run(
-                            runs, n_runs, (line + l) // p.out_h * p.in_size
-                            + (iy * p.in_w + met(&p.columns, False, first, kx)) * p.in_c,
-                            l * x_size + first - x_from, stop - first, x_col)
-                if n_runs == 0 and init == NULL:
-                    continue
-                d = d_from
+                n_runs = runs_of_tap(p, tap, line, lines, x_from, x_size, runs)
+                d = d_from if n_runs or init != NULL else d_to
                 while d < d_to:
-                    rows = min(even_piece(d_to - d_from, limit), d_to - d)
+                    rows = min(limit, d_to - d)
                     for i in range(rows):
                         a_rows[i] = x + d + i
                         c_rows[i] = dw + (tap * p.depth + d + i) * p.out_c
-                    if floating is float:
-                        add_runs_f32(<int> rows, cols, vecs, n_runs, runs, a_rows, x_col, b, init,
-                                     c_rows, False)
-                    else:
-                        add_runs_f64(<int> rows, cols, vecs, n_runs, runs, a_rows, x_col, b, init,
-                                     c_rows, False)
+                    add_runs(rows, &s, n_runs, runs, a_rows, p.columns.stride * p.in_c, b, init,
+                             c_rows, False)
                     d += rows
-            x_from += x_size
             init = NULL
-        line += line_piece
+            x_from += x_size
+        line += max(<Py_ssize_t> 1, lines)
 
 
-# Depthwise: a channel for itself, C/G = 1. There is no product of matrices in it; vectors run over
-# the channels, which lie side by side, and sums stay in the L1 cache.
-
-cdef inline void multiply_add(floating *total, const floating *a, const floating *b,
-                              Py_ssize_t n, Py_ssize_t each) noexcept nogil:
-    """total[i] += a[i // each] b[i]."""
-    cdef Py_ssize_t i, j
-    if each == 1:
-        for i in range(n):
-            total[i] += a[i] * b[i]
-    else:
-        for i in range(n // each):
-            for j in range(each):
-                total[i * each + j] += a[i] * b[i * each + j]
+cdef inline Py_ssize_t dz_pixels(const Plan *p, Py_ssize_t itemsize) noexcept nogil:
+    """Pixels of dz in a strip."""
+    return DZ_STRIP // (p.width * itemsize)
 
 
-cdef void depthwise_row(const Plan *p, Py_ssize_t line, const floating *x, const floating *w,
-                        const floating *bias, floating *y) noexcept nogil:
-    """One row of windows."""
-    cdef Py_ssize_t ox, ky, kx, iy, ix, o
-    cdef const floating *image = x + line // p.out_h * p.in_size
-    cdef floating *total = y + line * p.out_w * p.out_c
-    for ox in range(p.out_w):
-        for o in range(p.out_c):
-            total[o] = bias[o] if bias != NULL else 0
-        for ky in range(p.rows.kernel):
-            iy = met(&p.rows, False, line % p.out_h, ky)
-            for kx in range(p.columns.kernel if iy >= 0 else 0):
-                ix = met(&p.columns, False, ox, kx)
-                if ix >= 0:
-                    multiply_add(total, image + (iy * p.in_w + ix) * p.in_c,
-                                 w + (ky * p.columns.kernel + kx) * p.out_c, p.out_c, p.outputs)
-        activate(p.activation, total, p.out_c)
-        total += p.out_c
-
-
-cdef void depthwise_dx_row(const Plan *p, Py_ssize_t line, const floating *dz, const floating *w,
-                           floating *dx) noexcept nogil:
-    """One row of pixels of x. p is transposed: depth outputs a channel."""
-    cdef Py_ssize_t x, ky, kx, oy, ox, c, m
-    cdef const floating *image = dz + line // p.out_h * p.in_size
-    cdef const floating *z
-    cdef const floating *v
-    cdef floating *total = dx + line * p.out_w * p.out_c
-    for x in range(p.out_w):
-        memset(total, 0, p.out_c * sizeof(floating))
-        for ky in range(p.rows.kernel):
-            oy = met(&p.rows, True, line % p.out_h, ky)
-            for kx in range(p.columns.kernel if oy >= 0 else 0):
-                ox = met(&p.columns, True, x, kx)
-                if ox < 0:
-                    continue
-                z = image + (oy * p.in_w + ox) * p.in_c
-                v = w + (ky * p.columns.kernel + kx) * p.in_c
-                if p.depth == 1:
-                    multiply_add(total, z, v, p.in_c, 1)
-                    continue
-                for c in range(p.out_c):
-                    for m in range(c * p.depth, (c + 1) * p.depth):
-                        total[c] += z[m] * v[m]
-        total += p.out_c
-
-
-cdef void depthwise_dw_tap(const Plan *p, Py_ssize_t tap, const floating *x, const floating *dz,
-                           floating *dw) noexcept nogil:
-    """dw of one tap, over all windows."""
-    cdef Py_ssize_t line, iy, ix, ox
-    cdef floating *total = dw + tap * p.out_c
-    memset(total, 0, p.out_c * sizeof(floating))
-    for line in range(p.n * p.out_h):
-        iy = met(&p.rows, False, line % p.out_h, tap // p.columns.kernel)
-        for ox in range(p.out_w if iy >= 0 else 0):
-            ix = met(&p.columns, False, ox, tap % p.columns.kernel)
-            if ix >= 0:
-                multiply_add(total, x + line // p.out_h * p.in_size + (iy * p.in_w + ix) * p.in_c,
-                             dz + (line * p.out_w + ox) * p.out_c, p.out_c, p.outputs)
-
-
-def conv2d(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
-           const floating[::1] b, object geometry, int activation,
-           floating[:, :, :, ::1] y):
-    """y = f(windows of x · w + b)."""
-    cdef Plan p
-    if x.shape[0] == 0:
-        return
-    p = plan_of(geometry, x.shape[0], False, sizeof(floating))
-    p.activation = <Activation> activation
-    cdef const floating *bias = NULL if b is None else &b[0]
-    if p.depth > 1 or p.groups == 1:
-        windows_product(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
-        return
-    cdef Py_ssize_t line
-    cdef int threads = threads_for(0.3 * y.size * p.taps)
-    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
-        depthwise_row(&p, line, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
-
-
-def conv2d_dx(const floating[:, :, :, ::1] dz, const floating[:, :, :, ::1] w, object geometry,
-              floating[:, :, :, ::1] dx):
-    """dx = windows of dz · wT: those that meet a pixel of x."""
-    cdef Plan p
-    if dz.shape[0] == 0:
-        return
-    p = plan_of(geometry, dz.shape[0], True, sizeof(floating))
-    if p.outputs > 1 or p.groups == 1:
-        windows_product(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL,
-                        &dx[0, 0, 0, 0])
-        return
-    cdef Py_ssize_t line
-    cdef int threads = threads_for(0.3 * dz.size * p.taps)
-    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
-        depthwise_dx_row(&p, line, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0])
+cdef inline Py_ssize_t dz_lines(const Plan *p, Py_ssize_t itemsize) noexcept nogil:
+    """Rows of dz in a strip."""
+    return max(<Py_ssize_t> 1, dz_pixels(p, itemsize) // p.out_w)
 
 
 def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, object geometry,
               floating[:, :, :, ::1] dw):
-    """dw = windows of x, transposed, · dz."""
+    """dw = (windows of x)T · dz. Where dw is small, several parts of the sum are made side by
+    side and added in order; their number depends on the shape only."""
     cdef Plan p = plan_of(geometry, x.shape[0], False, sizeof(floating))
-    cdef Py_ssize_t size = dw.size
-    if x.shape[0] == 0:
+    if p.n == 0:
         dw[:, :, :, :] = 0
         return
-    cdef Py_ssize_t t
-    cdef int threads = threads_for(0.3 * dz.size * p.taps)
     if p.depth == 1 and p.groups > 1:
-        for t in prange(p.taps, num_threads=threads, nogil=True):
-            depthwise_dw_tap(&p, t, &x[0, 0, 0, 0], &dz[0, 0, 0, 0], &dw[0, 0, 0, 0])
+        depthwise_dw(&p, &x[0, 0, 0, 0], &dz[0, 0, 0, 0], &dw[0, 0, 0, 0])
         return
     cdef Py_ssize_t rows = DW_BYTES // (p.width * <Py_ssize_t> sizeof(floating))
     p.depth_piece = even_piece(p.depth, rows)
     p.taps_piece = even_piece(p.taps, max(<Py_ssize_t> 1, rows // p.depth_piece))
-    cdef Py_ssize_t tasks = (((p.taps + p.taps_piece - 1) // p.taps_piece)
-                             * ((p.depth + p.depth_piece - 1) // p.depth_piece)
+    cdef Py_ssize_t size = p.taps * p.depth * p.out_c, t, i
+    cdef Py_ssize_t tasks = (pieces(p.taps, p.taps_piece) * pieces(p.depth, p.depth_piece)
                              * p.n_strips * p.groups)
     cdef Py_ssize_t parts = min(p.n * p.out_h, max(<Py_ssize_t> 1, DW_TASKS // tasks))
-    threads = threads_for(2.0 * p.n * p.out_h * p.out_w * size / 100)
-    cdef Py_ssize_t i
-    cdef run *runs = <run *> malloc(threads * (DW_STRIP // 16 + 2) * sizeof(run))
+    cdef Py_ssize_t most_runs = dz_lines(&p, sizeof(floating))
+    cdef int threads = threads_for(<double> p.n * p.out_h * p.out_w * size / 50)
+    cdef run *runs = <run *> malloc(threads * most_runs * sizeof(run))
     cdef floating *partial = <floating *> malloc(((parts - 1) * size + 1) * sizeof(floating))
     cdef const floating *x_0 = &x[0, 0, 0, 0]
     cdef const floating *dz_0 = &dz[0, 0, 0, 0]
@@ -545,7 +495,7 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
         raise MemoryError("conv2d_dw: no memory for partial sums")
     for t in prange(tasks * parts, num_threads=threads, schedule="dynamic", nogil=True):
         mode = flush_denormals()
-        dw_task(&p, t, parts, x_0, dz_0, dw_0, partial, runs + threadid() * (DW_STRIP // 16 + 2))
+        dw_task(&p, t, parts, x_0, dz_0, dw_0, partial, runs + threadid() * most_runs)
         set_float_mode(mode)
     with nogil:
         for t in range(parts - 1):
@@ -555,58 +505,144 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
     free(partial)
 
 
-def im2col(const floating[:, :, :, ::1] x, object geometry, floating[:, ::1] columns):
-    """A row per window, a window's taps one after another."""
-    cdef Plan p = plan_of(geometry, x.shape[0], False, sizeof(floating))
-    cdef Py_ssize_t line
-    cdef int threads = threads_for(0.3 * columns.size)
-    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
-        im2col_row(&p, line, &x[0, 0, 0, 0], &columns[0, 0])
+# --- depthwise: C/G = 1 ---------------------------------------------------------------------
+# A channel for itself is no product of matrices. Vectors run over the channels, which lie side
+# by side; the sums of a pixel stay in the L1 cache.
 
+cdef inline void multiply_add(Py_ssize_t n, Py_ssize_t each, const floating *a, const floating *b,
+                              floating *total) noexcept nogil:
+    """total[i] += a[i // each] b[i]."""
+    cdef Py_ssize_t i, j
+    if each == 1:
+        for i in range(n):
+            total[i] += a[i] * b[i]
+    else:
+        for i in range(n // each):
+            for j in range(i * each, (i + 1) * each):
+                total[j] += a[i] * b[j]
+
+
+cdef void depthwise_row(const Plan *p, Py_ssize_t line, const floating *a, const floating *w,
+                        const floating *bias, floating *c) noexcept nogil:
+    """One row of the images of C: of y, or transposed of dx, where a channel of C gathers depth
+    channels of A."""
+    cdef Py_ssize_t x, ky, kx, in_y, in_x, i, j
+    cdef const floating *v
+    cdef const floating *z
+    a += line // p.out_h * p.in_size
+    c += line * p.out_w * p.out_c
+    for x in range(p.out_w):
+        for i in range(p.out_c):
+            c[i] = bias[i] if bias != NULL else 0
+        for ky in range(p.rows.kernel):
+            in_y = met(&p.rows, p.transposed, line % p.out_h, ky)
+            for kx in range(p.columns.kernel if in_y >= 0 else 0):
+                in_x = met(&p.columns, p.transposed, x, kx)
+                if in_x < 0:
+                    continue
+                z = a + (in_y * p.in_w + in_x) * p.in_c
+                v = w + (ky * p.columns.kernel + kx) * max(p.in_c, p.out_c)
+                if p.depth == 1:
+                    multiply_add(p.out_c, p.outputs, z, v, c)
+                    continue
+                for i in range(p.out_c):
+                    for j in range(i * p.depth, (i + 1) * p.depth):
+                        c[i] += z[j] * v[j]
+        activate(p.activation, c, p.out_c)
+        c += p.out_c
+
+
+cdef void depthwise(const Plan *p, const floating *a, const floating *w, const floating *bias,
+                    floating *c) noexcept:
+    cdef Py_ssize_t line
+    cdef int threads = threads_for(0.3 * p.n * p.out_h * p.out_w * max(p.in_c, p.out_c) * p.taps)
+    cdef float_mode mode
+    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
+        mode = flush_denormals()
+        depthwise_row(p, line, a, w, bias, c)
+        set_float_mode(mode)
+
+
+cdef void depthwise_dw(const Plan *p, const floating *x, const floating *dz,
+                       floating *dw) noexcept:
+    """A tap is a task."""
+    cdef Py_ssize_t tap
+    cdef int threads = threads_for(0.3 * p.n * p.out_h * p.out_w * p.out_c * p.taps)
+    cdef float_mode mode
+    for tap in prange(p.taps, num_threads=threads, schedule="dynamic", nogil=True):
+        mode = flush_denormals()
+        depthwise_dw_tap(p, tap, x, dz, dw + tap * p.out_c)
+        set_float_mode(mode)
+
+
+cdef void depthwise_dw_tap(const Plan *p, Py_ssize_t tap, const floating *x, const floating *dz,
+                           floating *total) noexcept nogil:
+    cdef Py_ssize_t line, y, ox, at
+    memset(total, 0, p.out_c * sizeof(floating))
+    for line in range(p.n * p.out_h):
+        y = met(&p.rows, False, line % p.out_h, tap // p.columns.kernel)
+        for ox in range(p.out_w if y >= 0 else 0):
+            at = met(&p.columns, False, ox, tap % p.columns.kernel)
+            if at >= 0:
+                multiply_add(p.out_c, p.outputs,
+                             x + line // p.out_h * p.in_size + (y * p.in_w + at) * p.in_c,
+                             dz + (line * p.out_w + ox) * p.out_c, total)
+
+
+# --- the matrix itself ----------------------------------------------------------------------
 
 cdef void im2col_row(const Plan *p, Py_ssize_t line, const floating *x,
                      floating *columns) noexcept nogil:
-    cdef Py_ssize_t ox, ky, kx, iy, ix, bytes_ = p.in_c * sizeof(floating)
-    cdef const floating *image = x + line // p.out_h * p.in_size
-    cdef floating *to = columns + line * p.out_w * p.taps * p.in_c
+    """All windows of one row of y."""
+    cdef Py_ssize_t ox, ky, kx, y, at
+    x += line // p.out_h * p.in_size
+    columns += line * p.out_w * p.taps * p.in_c
     for ox in range(p.out_w):
         for ky in range(p.rows.kernel):
-            iy = met(&p.rows, False, line % p.out_h, ky)
+            y = met(&p.rows, False, line % p.out_h, ky)
             for kx in range(p.columns.kernel):
-                ix = met(&p.columns, False, ox, kx)
-                if iy >= 0 and ix >= 0:
-                    memcpy(to, image + (iy * p.in_w + ix) * p.in_c, bytes_)
+                at = met(&p.columns, False, ox, kx)
+                if y >= 0 and at >= 0:
+                    memcpy(columns, x + (y * p.in_w + at) * p.in_c, p.in_c * sizeof(floating))
                 else:
-                    memset(to, 0, bytes_)
-                to += p.in_c
-
-
-def col2im(const floating[:, ::1] columns, object geometry, floating[:, :, :, ::1] x):
-    """Each pixel gathers what its windows hold of it."""
-    cdef Plan p = plan_of(geometry, x.shape[0], True, sizeof(floating))
-    cdef Py_ssize_t line
-    cdef int threads = threads_for(0.3 * columns.size)
-    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
-        col2im_row(&p, line, &columns[0, 0], &x[0, 0, 0, 0])
+                    memset(columns, 0, p.in_c * sizeof(floating))
+                columns += p.in_c
 
 
 cdef void col2im_row(const Plan *p, Py_ssize_t line, const floating *columns,
                      floating *x) noexcept nogil:
-    cdef Py_ssize_t ix, ky, kx, oy, ox, c
-    cdef const floating *image = columns + (
-        line // p.out_h * p.rows.out * p.columns.out * p.taps * p.out_c)
+    """One row of x: each pixel gathers what the windows that meet it hold."""
+    cdef Py_ssize_t at, ky, kx, oy, ox, i
     cdef const floating *source
-    cdef floating *total = x + line * p.out_w * p.out_c
-    for ix in range(p.out_w):
-        memset(total, 0, p.out_c * sizeof(floating))
+    columns += line // p.out_h * p.rows.out * p.columns.out * p.taps * p.out_c
+    x += line * p.out_w * p.out_c
+    for at in range(p.out_w):
+        memset(x, 0, p.out_c * sizeof(floating))
         for ky in range(p.rows.kernel):
             oy = met(&p.rows, True, line % p.out_h, ky)
             for kx in range(p.columns.kernel if oy >= 0 else 0):
-                ox = met(&p.columns, True, ix, kx)
-                if ox < 0:
-                    continue
-                source = image + ((oy * p.columns.out + ox) * p.taps
-                                  + ky * p.columns.kernel + kx) * p.out_c
-                for c in range(p.out_c):
-                    total[c] += source[c]
-        total += p.out_c
+                ox = met(&p.columns, True, at, kx)
+                if ox >= 0:
+                    source = columns + p.out_c * (
+                        (oy * p.columns.out + ox) * p.taps + ky * p.columns.kernel + kx)
+                    for i in range(p.out_c):
+                        x[i] += source[i]
+        x += p.out_c
+
+
+def im2col(const floating[:, :, :, ::1] x, object geometry, floating[:, ::1] columns):
+    """A row per window, its taps one after another."""
+    cdef Plan p = plan_of(geometry, x.shape[0], False, sizeof(floating))
+    cdef Py_ssize_t line
+    cdef int threads = threads_for(0.3 * columns.shape[0] * columns.shape[1])
+    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
+        im2col_row(&p, line, &x[0, 0, 0, 0], &columns[0, 0])
+
+
+def col2im(const floating[:, ::1] columns, object geometry, floating[:, :, :, ::1] x):
+    """x = Σ of what im2col would have taken from there."""
+    cdef Plan p = plan_of(geometry, x.shape[0], True, sizeof(floating))
+    cdef Py_ssize_t line
+    cdef int threads = threads_for(0.3 * columns.shape[0] * columns.shape[1])
+    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
+        col2im_row(&p, line, &columns[0, 0], &x[0, 0, 0, 0])

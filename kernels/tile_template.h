@@ -64,10 +64,11 @@ ALWAYS_INLINE void NAME(tile)(
     for (const run *r = runs; r < runs + n_runs; r++) {
         const T *b_p = b + r->b * b_row, *const end = b_p + r->k * b_row;
         for (ptrdiff_t p = r->a; b_p != end; p += a_col, b_p += b_row) {
-            if (fetch)
+            if (fetch == 1)
                 UNROLL for (int j = 0; j < vecs; j++)
                     PREFETCH(next + j * W);
             next += next_step;
+            if (fetch == 2) PREFETCH(a_row[0] + p + next_step);
             VECTOR row[VECS];
             UNROLL for (int j = 0; j < vecs; j++) row[j] = *(const VECTOR *)(b_p + j * W);
             UNROLL for (int i = 0; i < rows; i++) {
@@ -97,7 +98,7 @@ ALWAYS_INLINE void NAME(tile)(
     static void NAME(fetching_tile_##v##_##r)(ARGUMENTS) \
     { ROW_POINTERS(r) NAME(tile)(r, v, 1, 1, &all, a_rows, a_col, b, b_row, init, c_rows, 0, next, next_step); } \
     static void NAME(run_tile_##v##_##r)(WINDOW_ARGUMENTS) \
-    { NAME(tile)(r, v, 0, n_runs, runs, a, a_col, b, v * W, init, c, relu, NULL, 0); }
+    { if (a_col == 1) NAME(tile)(r, v, 0, n_runs, runs, a, 1, b, v * W, init, c, relu, NULL, 0); else NAME(tile)(r, v, 2, n_runs, runs, a, a_col, b, v * W, init, c, relu, NULL, 64 / sizeof(T)); }
 #define ENTRY(v, r) { NAME(tile_##v##_##r), NAME(fetching_tile_##v##_##r) },
 #define RUN_ENTRY(v, r) NAME(run_tile_##v##_##r),
 TILE_SHAPES(TILE)
@@ -114,7 +115,7 @@ static const NAME(run_tile_function) NAME(run_tiles)[] = { TILE_SHAPES(RUN_ENTRY
 
 /* C[i, 0:cols] += sums over the runs: `rows` rows, whatever their number of columns. */
 UNUSED static void NAME(add_runs)(
-    int rows, ptrdiff_t cols, int vecs, ptrdiff_t n_runs, const run *runs, const T *const *a,
+    ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t vecs, ptrdiff_t n_runs, const run *runs, const T *const *a,
     ptrdiff_t a_col, const T *b, const T *init, T *const *c, int relu)
 {
     ALIGNED(64) T edge[MAX_ROWS * VECS * W];
