@@ -45,6 +45,7 @@ class Head:
         self.name, self.shape, self.loss, self.weight = name, shape, loss, weight
         self.metrics = head_metrics
         self.prefix = f"{name}_" if name else ""
+        self.y: Array = np.empty(0)
         self.dy: Array = np.empty(0)
 
 
@@ -246,6 +247,7 @@ class Sequential:
             self.chain.bind(n, self.kernels, needs_dx)
             self._input = self.chain.buffer("x", (n, *self.chain.input_shape))
             for head in self.heads:
+                head.y = self.chain.buffer(f"y {head.name}", (n, *head.shape))
                 head.dy = self.chain.buffer(f"dy {head.name}", (n, *head.shape))
             self._bound = key
         return self.kernels
@@ -296,12 +298,16 @@ class Sequential:
         found = self.losses_of(outputs, labels)
         if not math.isfinite(sum(found.values())):
             raise FloatingPointError(self._not_finite(x, found, store.step + 1))
+        # From here on layers may write over what their forward returned.
+        for head in self.heads:
+            np.copyto(head.y, outputs[head.name] if head.name else outputs)
+        kept = {head.name: head.y for head in self.heads}
         store.begin_step(kernels)
         if x_next is not None and self.is_input(x_next):
             self.chain.look_ahead(x_next)
         self.backward(store)
         store.end_step()
-        return outputs, found
+        return kept.get(ONLY, kept), found
 
     def _not_finite(self, x: Array, found: Mapping[str, float], step: int) -> str:
         """Says where the first number that isn't finite appeared."""

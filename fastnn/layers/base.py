@@ -3,7 +3,8 @@
 ``build(input_shape)`` declares the parameters (``add_parameter``) and returns the output shape,
 both without the batch. ``bind(n, …)`` takes the kernels and the buffers for a batch of n.
 ``forward(x, training)`` returns the output, ``backward(dy, sink)`` the gradient of the input, or
-None where nobody needs it. Both may return buffers of the layer, which hold until the next call.
+None where nobody needs it. Both may return buffers of the layer, which hold until the next call;
+``backward`` may write over what ``forward`` returned, but never over dy.
 """
 
 from __future__ import annotations

@@ -72,9 +72,6 @@ class Conv2D(Layer):
         self.y = self.buffer("y", (n, *self.output_shape))
         self.y_flat = self.y.reshape(-1)
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
-        if self.undo:
-            self.dz = self.buffer("dz", (n, *self.output_shape))
-            self.dz_flat = self.dz.reshape(-1)
 
     def forward(self, x: Array, training: bool) -> Array:
         self.x = x
@@ -85,8 +82,8 @@ class Conv2D(Layer):
     def backward(self, dy: Array, sink: Sink) -> Array | None:
         dz = dy
         if self.undo:
-            dz = self.dz
-            self.undo(dy.reshape(-1), self.y_flat, self.dz_flat)
+            dz = self.y  # all who read y are done, and large images are slow to fetch
+            self.undo(dy.reshape(-1), self.y_flat, self.y_flat)
         if self.dx is not None:
             self.kernels.conv2d_dx(dz, self.w_value, self.geometry, self.dx)
         if self.b:
