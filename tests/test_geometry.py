@@ -192,3 +192,21 @@ def test_arrays_too_large_to_be_addressed():
     with pytest.raises(ValueError, match=re.escape(text)):
         check_bytes("im2col", "columns", (2**30, 2**31), 4)
     check_bytes("im2col", "columns", (0, 2**62), 8)
+
+
+def test_a_window_in_the_padding_is_refused_wherever_it_lies():
+    """Also where dilation jumps over the image, and where the windows at the ends meet it."""
+    with pytest.raises(ValueError, match="wholly in the padding"):
+        pool((1, 9, 4), (2, 1), padding=((1, 1), (0, 0)), dilation=(2, 1), strides=1)
+    for size, kernel, stride, dilation, before, after in product(
+        range(1, 5), (1, 2, 3), (1, 2), (1, 2, 3), range(4), range(4)
+    ):
+        axis = Axis(size, kernel, stride, dilation, before, after)
+        if axis.out < 1 or size + before + after < axis.span:
+            continue
+        arguments = ((size, 1, 1), (kernel, 1), (stride, 1), ((before, after), (0, 0)))
+        if all(axis.taps_inside(o) for o in range(axis.out)):
+            pool2d_geometry("p", *arguments, (dilation, 1))
+        else:
+            with pytest.raises(ValueError, match="wholly in the padding"):
+                pool2d_geometry("p", *arguments, (dilation, 1))
