@@ -189,6 +189,17 @@ def test_the_first_line_says_that_images_are_drawn(tmp_path, capsys):
     assert data["run"]["settings"]["every"] == 10
 
 
+def test_the_stand_in_is_learnt(tmp_path):
+    """With fewer images a step, and a smaller rate for them, so that it is quick."""
+    path = tmp_path / "c.json"
+    args = ["cifar10", "--steps", "60", "--batch-size", "32", "--learning-rate", "3e-4", "--quiet"]
+    assert main([*args, "--json", str(path)]) == 0
+    run = json.loads(path.read_text())["run"]
+    assert run["images"] == [1900, 100, 500]
+    assert run["test_accuracy"] > 0.3
+    assert run["history"]["loss"][-1] < 2 < run["history"]["loss"][0]
+
+
 def test_the_texts_budget_is_the_default(folder, monkeypatch):
     """10,000 steps of 128 with a report every 100, on real images; fewer on drawn ones."""
     given = []

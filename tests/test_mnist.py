@@ -187,6 +187,16 @@ def test_the_first_line_says_that_images_are_drawn(tmp_path, capsys):
     assert data["run"]["parameters"] == 61_706
 
 
+@pytest.mark.parametrize("network", ["cnn", "lenet5"])
+def test_the_stand_in_is_learnt(tmp_path, network):
+    path = tmp_path / "m.json"
+    args = ["mnist", "--epochs", "1", "--network", network, "--quiet", "--json", str(path)]
+    assert main(args) == 0
+    run = json.loads(path.read_text())["run"]
+    assert run["images"] == [5700, 300, 1000]
+    assert run["test_accuracy"] > 0.7
+
+
 @pytest.mark.usefixtures("few_drawn")
 def test_quiet_and_sparse_reports(capsys):
     assert main(["mnist", "--epochs", "3", "--report", "2"]) == 0
