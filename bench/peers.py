@@ -104,6 +104,7 @@ def run_case(
     fastest: dict[str, float] = {}
     problems = []
     norms: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for worker in workers:
         answer = worker.ask(prepare=case)
         if "error" in answer:
@@ -119,6 +120,8 @@ def run_case(
             found = [worker.ask(**command)["seconds"]]
             if found[0] < seconds:
                 found.append(worker.ask(**command)["seconds"])
+            else:  # a step is a round, and this one was the first
+                times[variant] = [1e3 * found[0]]
             fastest[variant] = min(found)
             # Long steps are their own warm-up.
             command["steps"] = max(1, round(seconds / fastest[variant]))
@@ -126,15 +129,16 @@ def run_case(
             command["seconds"] = seconds
             variants[variant] = (worker, command)
     problems += differences(case, norms)
-    times: dict[str, list[float]] = {variant: [] for variant in variants}
     for i in range(rounds):
         best = min((t for v, t in fastest.items() if _is_peer(v)), default=0.0)
         for variant, (worker, command) in variants.items():
-            if i and _is_peer(variant) and fastest[variant] > HOPELESS * best:
+            so_far = times.setdefault(variant, [])
+            hopeless = _is_peer(variant) and fastest[variant] > HOPELESS * best
+            if len(so_far) > i or (so_far and hopeless):
                 continue
             taken = worker.ask(**command)["seconds"] / command["steps"]
             fastest[variant] = min(fastest[variant], taken)
-            times[variant].append(1e3 * taken)
+            so_far.append(1e3 * taken)
     return times, problems
 
 
