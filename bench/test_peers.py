@@ -75,9 +75,20 @@ def test_ratios_are_averaged_by_network(capsys: pytest.CaptureFixture[str]) -> N
     assert "1 of 4\n   1.25  alexnet-conv3-forward, threads 1\n" in above_1
 
 
-@pytest.mark.parametrize(
-    "name", ["lenet5-c3-forward", "lenet5-c3-backward", "lenet5-s4", "tail-average", "mnist"]
-)
+@pytest.mark.parametrize("part", ["forward", "backward", "dx", "dw"])
+def test_fastnn_carries_out_a_convolution(part: str) -> None:
+    case = Conv("lenet5-c3", part)
+    found = case.arrays()
+    x, w, b, dy = (found[name] for name in ("x", "w", "b", "dy"))
+    gradients = fastnn.functional.conv2d_backward(x, w, dy)
+    expected = dict(zip(("dx", "dw", "db"), gradients, strict=True))
+    expected["y"] = fastnn.functional.conv2d(x, w, b)
+    results = worker.Fastnn(fastnn.get_num_threads()).prepare(case)["fastnn"]()
+    for name, result in zip(case.results, results, strict=True):
+        np.testing.assert_array_equal(result, expected[name])
+
+
+@pytest.mark.parametrize("name", ["tail-primes-s2-backward", "lenet5-s4", "tail-max-s1", "mnist"])
 def test_fastnn_carries_out_a_case(name: str) -> None:
     """On the backend in force, as the reference does."""
     found = []
