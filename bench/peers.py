@@ -237,10 +237,12 @@ def groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not isinstance(case, Conv) or row["ratio"] is None:
             continue
         network, count = case.sizes["network"], case.sizes["multiplicity"]
-        together = [", ".join(LARGE)] if network in LARGE else []
-        for name in (network, *together):
-            key = (name, case.part, row["threads"])
-            found.setdefault(key, []).append((count, row["ratio"]))
+        key = (network, case.part, row["threads"])
+        found.setdefault(key, []).append((count, row["ratio"]))
+    for part, threads in {(part, threads) for _, part, threads in found}:
+        large = [found.get((network, part, threads), []) for network in LARGE]
+        if all(large):
+            found[", ".join(LARGE), part, threads] = [pair for pairs in large for pair in pairs]
     return [
         {
             "network": network, "part": part, "threads": threads, "shapes": len(pairs),

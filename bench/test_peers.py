@@ -59,6 +59,7 @@ def test_ratios_are_averaged_by_network(capsys: pytest.CaptureFixture[str]) -> N
         _row("vgg16-conv4_1-forward", 0.5),
         _row("vgg16-conv5_1-forward", 2.5),  # three layers
         _row("alexnet-conv3-forward", 1.25),
+        _row("resnet50-7-3x3-512-512-forward", 0.5),
         _row("vgg16-conv5_1-backward", 0.75),
         _row("cifar10", 1.5),
     ]
@@ -68,11 +69,12 @@ def test_ratios_are_averaged_by_network(capsys: pytest.CaptureFixture[str]) -> N
     assert math.isclose(vgg["by_shape"], math.sqrt(0.5 * 2.5))
     assert math.isclose(vgg["by_layer"], (0.5 * 2.5**3) ** 0.25)
     together = found["AlexNet, VGG-16, ResNet-50", "forward"]
-    assert math.isclose(together["by_shape"], (0.5 * 2.5 * 1.25) ** (1 / 3))
+    assert math.isclose(together["by_shape"], (0.5 * 2.5 * 1.25 * 0.5) ** (1 / 4))
+    assert ("AlexNet, VGG-16, ResNet-50", "backward") not in found
     peers.print_groups(rows)
     above_2, above_1 = capsys.readouterr().out.split("ratio above ")[1:]
-    assert "1 of 4\n   2.50  vgg16-conv5_1-forward, threads 1\n" in above_2
-    assert "1 of 4\n   1.25  alexnet-conv3-forward, threads 1\n" in above_1
+    assert "1 of 5\n   2.50  vgg16-conv5_1-forward, threads 1\n" in above_2
+    assert "1 of 5\n   1.25  alexnet-conv3-forward, threads 1\n" in above_1
 
 
 @pytest.mark.parametrize("part", ["forward", "backward", "dx", "dw"])
