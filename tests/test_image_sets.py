@@ -362,6 +362,7 @@ def test_drawn_digits_can_be_learnt():
     ("draw", "least"), [(draw_mnist, 0.9), (draw_cifar10, 0.6)], ids=["digits", "things"]
 )
 def test_a_small_convolutional_network_learns_them_better(draw, least):
+    set_num_threads(1)
     data = draw(1500, 500)
     layers = [
         Rescaling(1 / 255), Conv2D(8, 5, strides=2, activation="relu"), MaxPool2D(2),

@@ -9,6 +9,7 @@ import struct
 import numpy as np
 import pytest
 
+from fastnn import Sequential
 from fastnn.cli import main
 from fastnn.cli import mnist as command
 from fastnn.datasets import draw_mnist
@@ -120,6 +121,19 @@ def test_a_run():
     json.dumps(found.figures(), default=np.ndarray.tolist)
 
 
+def test_the_seed_decides_the_order_too(monkeypatch):
+    given = []
+    fit = Sequential.fit
+
+    def spy(self, *args, **options):
+        given.append((self.seed, options["seed"], options["batch_size"]))
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(Sequential, "fit", spy)
+    train_and_test(draw_mnist(20, 10), Settings("cnn", "sgd", 0.1, 7, epochs=1, seed=6))
+    assert given == [(6, 6, 7)]
+
+
 def test_validation_images_are_not_trained_on():
     data = draw_mnist(100, 10)
     x, y, x_val, y_val = parts(data, seed=1)
@@ -189,9 +203,10 @@ def test_the_first_line_says_that_images_are_drawn(tmp_path, capsys):
 
 @pytest.mark.parametrize("network", ["cnn", "lenet5"])
 def test_the_stand_in_is_learnt(tmp_path, network):
+    """On one thread: the layers are so small that a second one on a busy CPU costs time."""
     path = tmp_path / "m.json"
-    args = ["mnist", "--epochs", "1", "--network", network, "--quiet", "--json", str(path)]
-    assert main(args) == 0
+    args = ["mnist", "--epochs", "1", "--network", network, "--threads", "1", "--quiet"]
+    assert main([*args, "--json", str(path)]) == 0
     run = json.loads(path.read_text())["run"]
     assert run["images"] == [5700, 300, 1000]
     assert run["test_accuracy"] > 0.7
