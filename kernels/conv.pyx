@@ -30,6 +30,7 @@ include "fused.pxi"
 cdef extern from "tile.h" nogil:
     enum: ACCUMULATORS, MAX_ROWS, MAX_WIDTH, VECS, VECTOR_BYTES
     Py_ssize_t even_piece(Py_ssize_t size, Py_ssize_t limit)
+    char *packed_a()
     char *packed_b()
     ctypedef struct run:
         Py_ssize_t a, b, k
@@ -53,6 +54,7 @@ cdef enum:
     DZ_STRIP = 128 * 1024  # bytes of packed dz
     DW_BYTES = 128 * 1024  # bytes of dw that a task sums up, in L2 beside the strip
     PIXELS = 512           # of a task, about: so many that packing w is a small part of it
+    PANEL = 256 * 1024     # bytes of copied rows of x
     DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
 
 
@@ -77,7 +79,8 @@ cdef struct Plan:
     Py_ssize_t depth, outputs              # channels of A and of C in a group
     Py_ssize_t width, n_strips             # of a strip; strips of a group
     Py_ssize_t taps_piece, depth_piece     # the part of w, or rows of dw, in a strip
-    Py_ssize_t images, out_rows            # of a task
+    Py_ssize_t images, out_rows            # of a task (dw: rows of y in a strip of dz)
+    Py_ssize_t taps_a_tile                 # dw only: 1, or KW
     Py_ssize_t n_down, n_across
     Line *down
     Line *across
@@ -401,6 +404,26 @@ cdef inline Py_ssize_t runs_of_tap(const Plan *p, Py_ssize_t tap, Py_ssize_t lin
     return n_runs
 
 
+cdef inline Py_ssize_t row_size(const Plan *p, Py_ssize_t pixels) noexcept nogil:
+    """Elements of a row of x under so many windows side by side."""
+    return ((pixels - 1) * p.columns.stride + p.columns.kernel) * p.in_c
+
+
+cdef inline void copy_rows(const Plan *p, const floating *x, Py_ssize_t line, Py_ssize_t lines,
+                           Py_ssize_t x_from, Py_ssize_t x_size, floating *panel) noexcept nogil:
+    """The rows of x under a block of windows, KH for each row of windows, with their padding."""
+    cdef Py_ssize_t size = row_size(p, x_size), row = p.in_w * p.in_c, i, y
+    cdef Py_ssize_t start = (x_from * p.columns.stride - p.columns.before) * p.in_c
+    cdef Py_ssize_t first = max(<Py_ssize_t> 0, -start), last = min(size, row - start)
+    for i in range(lines * p.rows.kernel):
+        y = met(&p.rows, False, (line + i // p.rows.kernel) % p.out_h, i % p.rows.kernel)
+        memset(panel, 0, size * sizeof(floating))
+        if y >= 0 and first < last:
+            memcpy(panel + first, x + (line + i // p.rows.kernel) // p.out_h * p.in_size + y * row
+                   + start + first, (last - first) * sizeof(floating))
+        panel += size
+
+
 cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floating *x,
                   const floating *dz, floating *dw, floating *partial, run *runs) noexcept nogil:
     """One strip of dw for some taps and channels, summed over a part of the rows of y."""
@@ -411,13 +434,14 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
     cdef Py_ssize_t tap_to = min(p.taps, tap_from + p.taps_piece)
     cdef Py_ssize_t d_to = min(p.depth, d_from + p.depth_piece)
     cdef Strip s = strip_of(p, task // (parts * tap_pieces * depth_pieces), sizeof(floating))
-    cdef Py_ssize_t limit = even_piece(d_to - d_from, min(ACCUMULATORS // s.vecs, MAX_ROWS))
     # A block: some rows of y, or a piece of one if it is very long.
     cdef Py_ssize_t all_lines = p.n * p.out_h, share = pieces(all_lines, parts)
     cdef Py_ssize_t line = part * share, line_to = min(all_lines, line + share)
     cdef Py_ssize_t x_piece = even_piece(p.out_w, dz_pixels(p, sizeof(floating)))
-    cdef Py_ssize_t lines, x_from, x_size, tap, d, rows, i, n_runs
+    cdef Py_ssize_t lines, x_from, x_size, tap, rows, row, limit, i, n_runs
     cdef floating *b = <floating *> packed_b()
+    cdef floating *panel = <floating *> packed_a()
+    cdef const floating *source
     cdef const floating *a_rows[MAX_ROWS]
     cdef floating *c_rows[MAX_ROWS]
     cdef floating zeros[MAX_WIDTH]
@@ -429,7 +453,7 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
     dw += s.group * p.outputs + s.first
     dz += s.group * p.outputs + s.first
     while line < line_to or init != NULL:
-        lines = max(<Py_ssize_t> 0, min(dz_lines(p, sizeof(floating)), line_to - line))
+        lines = max(<Py_ssize_t> 0, min(p.out_rows, line_to - line))
         x_from = 0
         while x_from < p.out_w:
             x_size = min(x_piece, p.out_w - x_from)
@@ -437,17 +461,30 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
                 pack(False, x_size, s.cols, s.width,
                      dz + ((line + i) * p.out_w + x_from) * p.out_c, p.out_c,
                      b + i * x_size * s.width)
-            for tap in range(tap_from, tap_to):
-                n_runs = runs_of_tap(p, tap, line, lines, x_from, x_size, runs)
-                d = d_from if n_runs or init != NULL else d_to
-                while d < d_to:
-                    rows = min(limit, d_to - d)
-                    for i in range(rows):
-                        a_rows[i] = x + d + i
-                        c_rows[i] = dw + (tap * p.depth + d + i) * p.out_c
-                    add_runs(rows, &s, n_runs, runs, a_rows, p.columns.stride * p.in_c, b, init,
-                             c_rows, False)
-                    d += rows
+            if p.taps_a_tile > 1:
+                copy_rows(p, x, line, lines, x_from, x_size, panel)
+            tap = tap_from
+            while tap < tap_to:
+                rows, row = (d_to - d_from) * p.taps_a_tile, 0
+                if p.taps_a_tile == 1:
+                    source = x + d_from
+                    n_runs = runs_of_tap(p, tap, line, lines, x_from, x_size, runs)
+                else:
+                    source, n_runs = panel, 0
+                    for i in range(lines):
+                        if met(&p.rows, False, (line + i) % p.out_h, tap // p.columns.kernel) >= 0:
+                            n_runs = add_run(
+                                runs, n_runs, (i * p.rows.kernel + tap // p.columns.kernel)
+                                * row_size(p, x_size), i * x_size, x_size, 0)
+                limit = even_piece(rows, min(ACCUMULATORS // s.vecs, MAX_ROWS))
+                while row < rows and (n_runs or init != NULL):
+                    for i in range(min(limit, rows - row)):
+                        a_rows[i] = source + row + i
+                        c_rows[i] = dw + (tap * p.depth + d_from + row + i) * p.out_c
+                    add_runs(min(limit, rows - row), &s, n_runs, runs, a_rows,
+                             p.columns.stride * p.in_c, b, init, c_rows, False)
+                    row += limit
+                tap += p.taps_a_tile
             init = NULL
             x_from += x_size
         line += max(<Py_ssize_t> 1, lines)
@@ -458,9 +495,20 @@ cdef inline Py_ssize_t dz_pixels(const Plan *p, Py_ssize_t itemsize) noexcept no
     return DZ_STRIP // (p.width * itemsize)
 
 
-cdef inline Py_ssize_t dz_lines(const Plan *p, Py_ssize_t itemsize) noexcept nogil:
-    """Rows of dz in a strip."""
-    return max(<Py_ssize_t> 1, dz_pixels(p, itemsize) // p.out_w)
+cdef void plan_dw(Plan *p, Py_ssize_t itemsize) noexcept nogil:
+    """Few channels: then a tile takes a row of the window, from rows of x copied with their
+    padding. Else a tap by itself."""
+    cdef Py_ssize_t rows = DW_BYTES // (p.width * itemsize), pixels = dz_pixels(p, itemsize)
+    cdef Py_ssize_t row_bytes = itemsize * p.rows.kernel * row_size(p, min(p.out_w, pixels))
+    p.out_rows = max(<Py_ssize_t> 1, pixels // p.out_w)
+    p.taps_a_tile = 1
+    if p.depth < MAX_ROWS and p.groups == 1 and p.columns.dilation == 1 and (
+            row_bytes <= PANEL and p.columns.kernel * p.depth <= rows):
+        p.taps_a_tile = p.columns.kernel
+        p.out_rows = min(p.out_rows, PANEL // row_bytes)
+    p.depth_piece = even_piece(p.depth, rows)
+    p.taps_piece = p.taps_a_tile * even_piece(
+        p.taps // p.taps_a_tile, max(<Py_ssize_t> 1, rows // (p.depth_piece * p.taps_a_tile)))
 
 
 def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, object geometry,
@@ -474,16 +522,13 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
     if p.depth == 1 and p.groups > 1:
         depthwise_dw(&p, &x[0, 0, 0, 0], &dz[0, 0, 0, 0], &dw[0, 0, 0, 0])
         return
-    cdef Py_ssize_t rows = DW_BYTES // (p.width * <Py_ssize_t> sizeof(floating))
-    p.depth_piece = even_piece(p.depth, rows)
-    p.taps_piece = even_piece(p.taps, max(<Py_ssize_t> 1, rows // p.depth_piece))
+    plan_dw(&p, sizeof(floating))
     cdef Py_ssize_t size = p.taps * p.depth * p.out_c, t, i
     cdef Py_ssize_t tasks = (pieces(p.taps, p.taps_piece) * pieces(p.depth, p.depth_piece)
                              * p.n_strips * p.groups)
     cdef Py_ssize_t parts = min(p.n * p.out_h, max(<Py_ssize_t> 1, DW_TASKS // tasks))
-    cdef Py_ssize_t most_runs = dz_lines(&p, sizeof(floating))
     cdef int threads = threads_for(<double> p.n * p.out_h * p.out_w * size / 50)
-    cdef run *runs = <run *> malloc(threads * most_runs * sizeof(run))
+    cdef run *runs = <run *> malloc(threads * p.out_rows * sizeof(run))
     cdef floating *partial = <floating *> malloc(((parts - 1) * size + 1) * sizeof(floating))
     cdef const floating *x_0 = &x[0, 0, 0, 0]
     cdef const floating *dz_0 = &dz[0, 0, 0, 0]
@@ -495,7 +540,7 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
         raise MemoryError("conv2d_dw: no memory for partial sums")
     for t in prange(tasks * parts, num_threads=threads, schedule="dynamic", nogil=True):
         mode = flush_denormals()
-        dw_task(&p, t, parts, x_0, dz_0, dw_0, partial, runs + threadid() * most_runs)
+        dw_task(&p, t, parts, x_0, dz_0, dw_0, partial, runs + threadid() * p.out_rows)
         set_float_mode(mode)
     with nogil:
         for t in range(parts - 1):

@@ -39,6 +39,7 @@ cdef enum:
     SHARE = 1 << 19     # bytes of w a thread updates at a time
     K_PART = 1024       # long sums for few rows are cut into parts, see product_in_parts
     FEW_ROWS = 64
+    DB_ROWS = 2048      # rows of dz that a thread adds up at a time
 
 
 cdef inline void block(
@@ -188,18 +189,31 @@ def dense_dw(const floating[:, ::1] x, const floating[:, ::1] dz, Py_ssize_t sta
                 <const floating *> NULL, &dw[0, 0], IDENTITY)
 
 
-def dense_db(const floating[:, ::1] dz, floating[::1] db):
-    """db = sum of the rows of dz, in order."""
-    cdef Py_ssize_t i, j, m = dz.shape[0], n = dz.shape[1]
-    cdef const floating *row
-    cdef floating *total = &db[0]
-    with nogil:
+cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const floating *rows,
+                   floating *total) noexcept nogil:
+    """total = sum of the rows, in order."""
+    cdef Py_ssize_t i, j
+    for j in range(n):
+        total[j] = 0
+    for i in range(m):
         for j in range(n):
-            total[j] = 0
-        for i in range(m):
-            row = &dz[i, 0]
-            for j in range(n):
-                total[j] += row[j]
+            total[j] += rows[i * n + j]
+
+
+def dense_db(const floating[:, ::1] dz, floating[::1] db):
+    """db = sum of the rows of dz, in parts of DB_ROWS that are added in order."""
+    cdef Py_ssize_t m = dz.shape[0], n = dz.shape[1], parts = (m + DB_ROWS - 1) // DB_ROWS, p
+    if parts < 2:
+        add_rows(m, n, &dz[0, 0] if m else NULL, &db[0])
+        return
+    cdef floating *partial = <floating *> malloc(parts * n * sizeof(floating))
+    if partial == NULL:
+        raise MemoryError("dense_db: no memory for partial sums")
+    for p in prange(parts, num_threads=threads_for(0.1 * m * n), nogil=True):
+        add_rows(min(<Py_ssize_t> DB_ROWS, m - p * DB_ROWS), n, &dz[p * DB_ROWS, 0],
+                 partial + p * n)
+    add_rows(parts, n, partial, &db[0])
+    free(partial)
 
 
 cdef Rule find_rule(str update, tuple scalars) except *:

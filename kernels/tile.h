@@ -61,6 +61,7 @@
   #define RESTRICT __restrict
   #define THREAD_LOCAL __declspec(thread)
   #define PREFETCH(address)
+  #define PREFETCH_TO_WRITE(address)
   #define UNUSED
 #else
   #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -69,6 +70,7 @@
   #define RESTRICT restrict
   #define THREAD_LOCAL __thread
   #define PREFETCH(address) __builtin_prefetch(address)
+  #define PREFETCH_TO_WRITE(address) __builtin_prefetch(address, 1)
   #define UNUSED __attribute__((unused)) /* each module uses a part of this */
 #endif
 
@@ -91,7 +93,8 @@ static THREAD_LOCAL struct {
     ALIGNED(64) char strips[(NC + VECS * VECTOR_BYTES / 4) * 1536];
 } scratch;
 
-/* Where this thread may pack B: NC * 1536 bytes. */
+/* Where this thread may pack A, and B: MC * 1536 and NC * 1536 bytes. */
+static inline char *packed_a(void) { return scratch.panel; }
 static inline char *packed_b(void) { return scratch.strips; }
 
 /* The tile shapes, X(vecs, rows): as many rows as the accumulators hold, 12 at most.

@@ -59,6 +59,8 @@ ALWAYS_INLINE void NAME(tile)(
     UNROLL for (int i = 0; i < rows; i++) {
         a_row[i] = a[i];
         UNROLL for (int j = 0; j < vecs; j++)
+            if (init) PREFETCH_TO_WRITE(c[i] + j * W);
+        UNROLL for (int j = 0; j < vecs; j++)
             sum[i][j] = *(const VECTOR *)(init ? init + j * W : c[i] + j * W);
     }
     for (const run *r = runs; r < runs + n_runs; r++) {
