@@ -25,6 +25,7 @@ from libc.string cimport memcpy, memset
 
 include "elementary.pxi"
 include "parallel.pxi"
+include "axis.pxi"
 include "fused.pxi"
 
 cdef extern from "tile.h" nogil:
@@ -58,10 +59,6 @@ cdef enum:
     DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
 
 
-cdef struct Axis:
-    Py_ssize_t size, kernel, stride, dilation, before, out
-
-
 cdef struct Line:
     # Positions along an axis whose windows have the same taps in the image.
     Py_ssize_t first, step, count          # positions
@@ -90,10 +87,6 @@ cdef struct Plan:
 cdef struct Strip:
     # Columns of C that one tile covers.
     Py_ssize_t group, first, cols, vecs, width
-
-
-cdef Axis axis_of(object axis) except *:
-    return Axis(axis.size, axis.kernel, axis.stride, axis.dilation, axis.before, axis.out)
 
 
 cdef Plan plan_of(object geometry, Py_ssize_t n, bint transposed, Py_ssize_t itemsize) except *:
@@ -228,32 +221,30 @@ cdef inline void pack_w(const Plan *p, const Strip *s, const floating *w, Py_ssi
 cdef inline void block(const Plan *p, const Strip *s, const Line *down, Py_ssize_t from_,
                        Py_ssize_t to, const Line *across, Py_ssize_t images, const floating *a,
                        Py_ssize_t n_runs, const run *runs, const floating *b,
-                       const floating *init, floating *c, Activation activation) noexcept nogil:
+                       const floating *init, floating *c, bint relu) noexcept nogil:
     """The windows of one block in tiles, for the positions from_ … to down the images."""
     cdef const floating *a_rows[MAX_ROWS]
     cdef floating *c_rows[MAX_ROWS]
-    cdef Py_ssize_t left = images * (to - from_) * across.count, i, rows
-    cdef Py_ssize_t limit = even_piece(left, min(ACCUMULATORS // s.vecs, MAX_ROWS))
-    cdef Py_ssize_t image = 0, y = from_, x = 0
-    while left > 0:
-        rows = min(limit, left)
-        for i in range(rows):
-            a_rows[i] = a + image * p.in_size + p.in_c * (
-                (down.source + y * down.source_step) * p.in_w
-                + across.source + x * across.source_step)
-            c_rows[i] = c + p.out_c * (
-                (image * p.out_h + down.first + y * down.step) * p.out_w
-                + across.first + x * across.step)
-            x += 1
-            if x == across.count:
-                x, y = 0, y + 1
-                if y == to:
-                    y, image = from_, image + 1
-        add_runs(rows, s, n_runs, runs, a_rows, 1, b, init, c_rows, activation == RELU)
-        if activation > RELU:
-            for i in range(rows):
-                activate(activation, c_rows[i], s.cols)
-        left -= rows
+    cdef const floating *a_row = NULL
+    cdef floating *c_row = NULL
+    cdef Py_ssize_t total = images * (to - from_) * across.count, done = 0, x = 0, rows = 0, y
+    cdef Py_ssize_t limit = even_piece(total, min(ACCUMULATORS // s.vecs, MAX_ROWS))
+    while done < total:
+        if x == 0:
+            y = from_ + done // across.count % (to - from_)
+            a_row = a + done // (across.count * (to - from_)) * p.in_size + p.in_c * (
+                (down.source + y * down.source_step) * p.in_w + across.source)
+            c_row = c + p.out_c * (across.first + p.out_w * (
+                done // (across.count * (to - from_)) * p.out_h + down.first + y * down.step))
+        a_rows[rows], c_rows[rows] = a_row, c_row
+        a_row += across.source_step * p.in_c
+        c_row += across.step * p.out_c
+        rows, done, x = rows + 1, done + 1, x + 1
+        if x == across.count:
+            x = 0
+        if rows == limit or done == total:
+            add_runs(rows, s, n_runs, runs, a_rows, 1, b, init, c_rows, relu)
+            rows = 0
 
 
 cdef inline void piece_of_windows(const Plan *p, const Strip *s, Py_ssize_t top,
@@ -283,9 +274,9 @@ cdef inline void piece_of_windows(const Plan *p, const Strip *s, Py_ssize_t top,
                             runs, n_runs,
                             (ty * down.source_tap * p.in_w + tx * across.source_tap) * p.in_c,
                             (tap - tap_from) * d_size, d_size, 1)
-            if n_runs or init != NULL or last:
+            if n_runs or init != NULL or (last and p.activation == RELU):
                 block(p, s, down, from_, to, across, images, a, n_runs, runs, b, init, c,
-                      p.activation if last else IDENTITY)
+                      last and p.activation == RELU)
 
 
 cdef void windows_task(const Plan *p, Py_ssize_t task, const floating *a, const floating *w,
@@ -315,6 +306,20 @@ cdef void windows_task(const Plan *p, Py_ssize_t task, const floating *a, const 
                              tap_to == p.taps and d + d_size == p.depth)
             d += d_size
         tap = tap_to
+    if p.activation > RELU:  # these call exp: long lines, if all of C's columns are here
+        for i in range(images):
+            activate_rows(p, &s, (bottom - top) * p.out_w,
+                          c + (i * p.out_h + top) * p.out_w * p.out_c)
+
+
+cdef inline void activate_rows(const Plan *p, const Strip *s, Py_ssize_t pixels,
+                               floating *c) noexcept nogil:
+    cdef Py_ssize_t i
+    if s.cols == p.out_c:
+        activate(p.activation, c, pixels * s.cols)
+        return
+    for i in range(pixels):
+        activate(p.activation, c + i * p.out_c, s.cols)
 
 
 cdef int windows_product(Plan *p, const floating *a, const floating *w, const floating *bias,

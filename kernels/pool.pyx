@@ -14,6 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 include "parallel.pxi"
+include "axis.pxi"
 
 ctypedef fused position:    # of a tap in its window
     unsigned char
@@ -24,9 +25,6 @@ cdef enum:
 
 cdef enum Op:
     MAX, AVERAGE, MAX_BACKWARD, AVERAGE_BACKWARD
-
-cdef struct Axis:
-    Py_ssize_t size, kernel, stride, dilation, before, out
 
 cdef struct Tap:
     Py_ssize_t x, y, lines, x_line, n    # lines of n elements from x on in a row of x, y in y
@@ -53,10 +51,6 @@ cdef inline Py_ssize_t windows_before(const Axis *a, Py_ssize_t tap, Py_ssize_t 
 cdef inline Py_ssize_t taps_before(const Axis *a, Py_ssize_t window, Py_ssize_t i) noexcept nogil:
     """The number of taps of a window that lie before element i of the image."""
     return steps(i + a.before - window * a.stride, a.dilation, a.kernel)
-
-
-cdef Axis axis_of(axis) except *:
-    return Axis(axis.size, axis.kernel, axis.stride, axis.dilation, axis.before, axis.out)
 
 
 cdef Plan make_plan(geometry, Py_ssize_t itemsize) except *:

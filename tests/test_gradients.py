@@ -102,7 +102,7 @@ IMAGE_LAYERS = {
     "conv, strides and dilation": lambda: Conv2D(2, 2, strides=(1, 2), dilation_rate=2, padding=1),
     "conv in groups": lambda: Conv2D(6, 3, groups=2, padding="same", activation="tanh"),
     "1x1 conv": lambda: Conv2D(5, 1),
-    "depthwise": lambda: DepthwiseConv2D(3, padding="same", activation="sigmoid"),
+    "depthwise": lambda: DepthwiseConv2D(3, padding="same", activation="tanh"),
     "depthwise, multiplier 2": lambda: DepthwiseConv2D((2, 3), (1, 2), depth_multiplier=2),
     "max-pool": lambda: MaxPool2D(2),
     "max-pool, overlapping": lambda: MaxPool2D(3, strides=(2, 1), padding="same"),
@@ -132,7 +132,9 @@ def test_layers_of_images_at_both_ends(backend, layer, rng):
         ends.append(IMAGE_LAYERS[layer]())
     net = model(ends)
     x = inputs(rng, 2, 8, 9, 4)
-    check(net, x, rng.standard_normal(net.predict(x).shape))
+    y = net.predict(x)
+    # A small loss: the rounding of it is what disturbs the differences.
+    check(net, x, y + 0.1 * rng.standard_normal(y.shape))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
