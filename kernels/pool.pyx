@@ -11,7 +11,7 @@ the taps descend. So each row is the work of one thread, and a wrong index write
 from cython.parallel cimport threadid
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 include "parallel.pxi"
 include "axis.pxi"
@@ -59,7 +59,7 @@ cdef Plan make_plan(geometry, Py_ssize_t itemsize) except *:
     cdef Py_ssize_t parts = 1 if channels % LONG == 0 or c.out == 1 else c.stride
     cdef bint joined = parts == c.stride    # all windows in one line
     cdef Plan p = Plan(rows, c, channels, c.size * channels, c.out * channels, parts,
-                       ((c.size - 1) // parts + 1) * channels, 0, NULL, NULL)
+                       ((c.size - 1) // parts + 1) * channels + (parts > 1) * 64, 0, NULL, NULL)
     p.slot = (parts * p.width + p.y_row) * itemsize // 64 * 64 + 64
     p.scratch = <char *> malloc(max_threads * p.slot + c.kernel * sizeof(Tap))
     if p.scratch == NULL:
@@ -75,28 +75,23 @@ cdef Plan make_plan(geometry, Py_ssize_t itemsize) except *:
     return p
 
 
-cdef inline void copy(Py_ssize_t n, Py_ssize_t channels, const floating *source, Py_ssize_t step,
-                      floating *to, Py_ssize_t to_step) noexcept nogil:
-    cdef Py_ssize_t i, c
-    if channels < 8:
-        for c in range(channels):
-            for i in range(n):
-                to[i * to_step + c] = source[i * step + c]
-    else:
-        for i in range(n):
-            for c in range(channels):
-                to[i * to_step + c] = source[i * step + c]
-
-
 cdef inline void sort(const Plan *p, const floating *x, floating *to, bint back) noexcept nogil:
-    """The columns of a row by their remainder modulo the stride, or back into their order."""
-    cdef Py_ssize_t r, n, c = p.channels
-    for r in range(p.parts):
-        n = (p.columns.size - r + p.parts - 1) // p.parts
-        if back:
-            copy(n, c, x + r * p.width, c, to + r * c, p.parts * c)
+    """The columns of a row by their remainder modulo the stride, or back into their order.
+
+    A few channels are copied as 64 bytes: what is too much is written over by the next column.
+    """
+    cdef Py_ssize_t i, c = p.channels, part = 0, place = 0, sorted_
+    cdef bint few = c * sizeof(floating) <= 64
+    for i in range(p.columns.size):
+        sorted_ = part * p.width + place
+        if few and (i + 1) * c + 64 // <Py_ssize_t> sizeof(floating) <= p.x_row:
+            memcpy(to + (i * c if back else sorted_), x + (sorted_ if back else i * c), 64)
         else:
-            copy(n, c, x + r * c, p.parts * c, to + r * p.width, c)
+            memcpy(to + (i * c if back else sorted_), x + (sorted_ if back else i * c),
+                   c * sizeof(floating))
+        part += 1
+        if part == p.parts:
+            part, place = 0, place + c
 
 
 cdef inline void max_line(Py_ssize_t n, const floating *x, position tap, floating *y,
