@@ -31,6 +31,7 @@ include "fused.pxi"
 cdef extern from "tile.h" nogil:
     enum: ACCUMULATORS, MAX_ROWS, MAX_WIDTH, VECS, VECTOR_BYTES
     Py_ssize_t even_piece(Py_ssize_t size, Py_ssize_t limit)
+    Py_ssize_t strip_width(Py_ssize_t cols, Py_ssize_t itemsize)
     char *packed_a()
     char *packed_b()
     ctypedef struct run:
@@ -117,7 +118,7 @@ cdef inline Strip strip_of(const Plan *p, Py_ssize_t i, Py_ssize_t itemsize) noe
     s.group, s.first = i // p.n_strips, i % p.n_strips * p.width
     s.cols = min(p.width, p.outputs - s.first)
     s.vecs = pieces(s.cols * itemsize, VECTOR_BYTES)
-    s.width = s.vecs * (VECTOR_BYTES // itemsize)
+    s.width = strip_width(s.cols, itemsize)
     return s
 
 

@@ -142,6 +142,36 @@ typedef struct { ptrdiff_t a, b, k; } run;
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b) JOIN2(a, b)
 
+/* Half vectors, where they are as fast: for C of so few columns that half of a vector's sums
+   would be thrown away. CPUs that carry out 512 bits in two halves do twice as much then. */
+#if defined(__AVX512F__)
+  #define HALF_BYTES 32
+#else
+  #define HALF_BYTES 0
+#endif
+
+/* Columns of a packed strip that serves `cols` columns of C. */
+static inline ptrdiff_t strip_width(ptrdiff_t cols, ptrdiff_t itemsize)
+{
+    const ptrdiff_t bytes = cols * itemsize <= HALF_BYTES ? HALF_BYTES : VECTOR_BYTES;
+    return (cols * itemsize + bytes - 1) / bytes * (bytes / itemsize);
+}
+
+#if HALF_BYTES
+  #define TILE_BYTES HALF_BYTES
+  #define T float
+  #define TYPE f32_half
+  #include "tile_template.h"
+  #undef T
+  #undef TYPE
+  #define T double
+  #define TYPE f64_half
+  #include "tile_template.h"
+  #undef T
+  #undef TYPE
+  #undef TILE_BYTES
+#endif
+#define TILE_BYTES VECTOR_BYTES
 #define T float
 #define TYPE f32
 #include "tile_template.h"

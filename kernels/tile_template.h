@@ -1,13 +1,14 @@
 /* The tile for one element type: T is float or double, TYPE is f32 or f64. */
 
 #define NAME(x) JOIN(x, TYPE)
+#define NAME_HALF(x) JOIN(NAME(x), half)
 
 #ifdef SCALAR_TILE
   #define W 1
   typedef T NAME(vector);
 #else
-  #define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
-  typedef T NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  #define W ((ptrdiff_t)(TILE_BYTES / sizeof(T)))
+  typedef T NAME(vector) __attribute__((vector_size(TILE_BYTES), aligned(sizeof(T)), may_alias));
   typedef __typeof__((NAME(vector)){0} < (NAME(vector)){0}) NAME(mask); /* integers of T's size */
 #endif
 #define VECTOR NAME(vector)
@@ -18,6 +19,8 @@
   #if defined(__AVX512F__)
     #define fma_f32(a, b, c) (vector_f32)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
     #define fma_f64(a, b, c) (vector_f64)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+    #define fma_f32_half(a, b, c) (vector_f32_half)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+    #define fma_f64_half(a, b, c) (vector_f64_half)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
   #elif defined(__AVX2__)
     #define fma_f32(a, b, c) (vector_f32)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
     #define fma_f64(a, b, c) (vector_f64)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
@@ -106,8 +109,8 @@ ALWAYS_INLINE void NAME(tile)(
 TILE_SHAPES(TILE)
 typedef void (*NAME(tile_function))(ARGUMENTS);
 typedef void (*NAME(run_tile_function))(WINDOW_ARGUMENTS);
-static const NAME(tile_function) NAME(tiles)[][2] = { TILE_SHAPES(ENTRY) };
-static const NAME(run_tile_function) NAME(run_tiles)[] = { TILE_SHAPES(RUN_ENTRY) };
+UNUSED static const NAME(tile_function) NAME(tiles)[][2] = { TILE_SHAPES(ENTRY) };
+UNUSED static const NAME(run_tile_function) NAME(run_tiles)[] = { TILE_SHAPES(RUN_ENTRY) };
 #undef TILE
 #undef ENTRY
 #undef RUN_ENTRY
@@ -124,6 +127,12 @@ UNUSED static void NAME(add_runs)(
     T *edges[MAX_ROWS] = {0};
     const ptrdiff_t width = vecs * W;
     const NAME(run_tile_function) tile = NAME(run_tiles)[FIRST_TILE(vecs) + rows - 1];
+#if TILE_BYTES == 2 * HALF_BYTES
+    if (cols <= W / 2) {
+        NAME_HALF(add_runs)(rows, cols, 1, n_runs, runs, a, a_col, b, init, c, relu);
+        return;
+    }
+#endif
     if (cols == width) {
         tile(n_runs, runs, a, a_col, b, init, c, relu);
         return;
@@ -139,7 +148,7 @@ UNUSED static void NAME(add_runs)(
 /* to[i, 0:width] = from[i, 0:cols], padded with zeros. Rows are short and far
    apart, which the hardware does not foresee: ask for what comes 4 KB later. From
    beyond the last level of cache this copies three times as fast. */
-static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
+UNUSED static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
                        const T *RESTRICT from, ptrdiff_t from_row, T *RESTRICT to)
 {
     const ptrdiff_t ahead = from_row * (1 + 4096 / ((cols + 1) * (ptrdiff_t)sizeof(T)));
@@ -188,7 +197,7 @@ ALWAYS_INLINE void NAME(transpose_square)(const T *from, ptrdiff_t from_row, T *
 #endif
 
 /* to[j, i] = from[i, j] for i < rows, j < cols; to has rows of `width`, padded with zeros. */
-static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
+UNUSED static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
                                   const T *from, ptrdiff_t from_row, T *to)
 {
     ptrdiff_t i = 0;
@@ -328,3 +337,4 @@ UNUSED static void NAME(band)(const band_plan *plan, ptrdiff_t m, const T *a, T 
 #undef W
 #undef VECTOR
 #undef NAME
+#undef NAME_HALF
