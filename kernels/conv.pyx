@@ -44,10 +44,10 @@ cdef extern from "tile.h" nogil:
                              const float *source, Py_ssize_t row, float *to)
     void pack_transposed_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t width,
                              const double *source, Py_ssize_t row, double *to)
-    void add_runs_f32(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t vecs, Py_ssize_t n_runs,
+    void add_runs_f32(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t n_runs,
                       const run *runs, const float *const *a, Py_ssize_t a_col, const float *b,
                       const float *init, float *const *c, bint relu)
-    void add_runs_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t vecs, Py_ssize_t n_runs,
+    void add_runs_f64(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t n_runs,
                       const run *runs, const double *const *a, Py_ssize_t a_col, const double *b,
                       const double *init, double *const *c, bint relu)
 
@@ -197,9 +197,9 @@ cdef inline void add_runs(Py_ssize_t rows, const Strip *s, Py_ssize_t n_runs, co
                           const floating **a, Py_ssize_t a_col, const floating *b,
                           const floating *init, floating **c, bint relu) noexcept nogil:
     if floating is float:
-        add_runs_f32(rows, s.cols, s.vecs, n_runs, runs, a, a_col, b, init, c, relu)
+        add_runs_f32(rows, s.cols, n_runs, runs, a, a_col, b, init, c, relu)
     else:
-        add_runs_f64(rows, s.cols, s.vecs, n_runs, runs, a, a_col, b, init, c, relu)
+        add_runs_f64(rows, s.cols, n_runs, runs, a, a_col, b, init, c, relu)
 
 
 # --- forward and dx -------------------------------------------------------------------------

@@ -12,6 +12,7 @@
   typedef __typeof__((NAME(vector)){0} < (NAME(vector)){0}) NAME(mask); /* integers of T's size */
 #endif
 #define VECTOR NAME(vector)
+#define LINE (CACHE_LINE / (ptrdiff_t)sizeof(T))
 
 #ifndef FASTNN_FMA
 #define FASTNN_FMA
@@ -33,6 +34,27 @@
   #endif
 #endif
 
+/* The first n elements of a vector; the rest isn't touched. */
+#if defined(__AVX512F__)
+  #define PART(n) ((1u << (n)) - 1)
+  #define load_part_f32(from, n) (vector_f32)_mm512_maskz_loadu_ps(PART(n), from)
+  #define load_part_f64(from, n) (vector_f64)_mm512_maskz_loadu_pd(PART(n), from)
+  #define load_part_f32_half(from, n) (vector_f32_half)_mm256_maskz_loadu_ps(PART(n), from)
+  #define load_part_f64_half(from, n) (vector_f64_half)_mm256_maskz_loadu_pd(PART(n), from)
+  #define store_part_f32(to, v, n) _mm512_mask_storeu_ps(to, PART(n), (__m512)(v))
+  #define store_part_f64(to, v, n) _mm512_mask_storeu_pd(to, PART(n), (__m512d)(v))
+  #define store_part_f32_half(to, v, n) _mm256_mask_storeu_ps(to, PART(n), (__m256)(v))
+  #define store_part_f64_half(to, v, n) _mm256_mask_storeu_pd(to, PART(n), (__m256d)(v))
+#else
+ALWAYS_INLINE VECTOR NAME(load_part)(const T *from, ptrdiff_t n)
+{
+    VECTOR v = {0};
+    memcpy(&v, from, n * sizeof(T));
+    return v;
+}
+ALWAYS_INLINE void NAME(store_part)(T *to, VECTOR v, ptrdiff_t n) { memcpy(to, &v, n * sizeof(T)); }
+#endif
+
 /* max(x, 0); NaN stays NaN. */
 #ifdef SCALAR_TILE
   #define relu_vector_f32(x) ((x) < 0 ? 0 : (x))
@@ -46,7 +68,7 @@ ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x)
 
 /* One tile of C: `rows` rows by `vecs` vectors, constants at every call below, so that the
    loops unroll and `sum` lives in registers. Row i of A is read from a[i] on, row i of C is at
-   c[i]. The sum over k comes in runs: pieces that are contiguous in A (one element every a_col)
+   c[i]; of its last vector only `part` elements are C. The sum over k comes in runs: pieces that are contiguous in A (one element every a_col)
    and in B. A product of matrices is one run; a window over an image has a run per row or per
    tap of the window. init: one row to start every row of C from (bias or zeros), or NULL to go
    on from what C holds. With `relu`, C = max(C, 0) at the end. With `fetch`, each step over k
@@ -55,7 +77,7 @@ ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x)
 ALWAYS_INLINE void NAME(tile)(
     const int rows, const int vecs, const int fetch, ptrdiff_t n_runs, const run *runs,
     const T *const *a, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, const T *init, T *const *c,
-    int relu, const T *next, ptrdiff_t next_step)
+    ptrdiff_t part, int relu, const T *next, ptrdiff_t next_step)
 {
     VECTOR sum[MAX_ROWS][VECS];
     const T *a_row[MAX_ROWS];
@@ -64,7 +86,10 @@ ALWAYS_INLINE void NAME(tile)(
         UNROLL for (int j = 0; j < vecs; j++)
             if (init) PREFETCH_TO_WRITE(c[i] + j * W);
         UNROLL for (int j = 0; j < vecs; j++)
-            sum[i][j] = *(const VECTOR *)(init ? init + j * W : c[i] + j * W);
+            if (j < vecs - 1 || part == W || init)
+                sum[i][j] = *(const VECTOR *)(init ? init + j * W : c[i] + j * W);
+            else
+                sum[i][j] = NAME(load_part)(c[i] + j * W, part);
     }
     for (const run *r = runs; r < runs + n_runs; r++) {
         const T *b_p = b + r->b * b_row, *const end = b_p + r->k * b_row;
@@ -84,8 +109,11 @@ ALWAYS_INLINE void NAME(tile)(
         }
     }
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int j = 0; j < vecs; j++)
-            *(VECTOR *)(c[i] + j * W) = relu ? NAME(relu_vector)(sum[i][j]) : sum[i][j];
+        UNROLL for (int j = 0; j < vecs; j++) {
+            const VECTOR result = relu ? NAME(relu_vector)(sum[i][j]) : sum[i][j];
+            if (j < vecs - 1 || part == W) *(VECTOR *)(c[i] + j * W) = result;
+            else NAME(store_part)(c[i] + j * W, result, part);
+        }
 }
 
 /* A function per tile shape, without and with fetch, and a table of them; and for windows, where
@@ -93,17 +121,20 @@ ALWAYS_INLINE void NAME(tile)(
 #define ARGUMENTS ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, \
                   const T *init, T *c, ptrdiff_t c_row, const T *next, ptrdiff_t next_step
 #define WINDOW_ARGUMENTS ptrdiff_t n_runs, const run *runs, const T *const *a, ptrdiff_t a_col, \
-                         const T *b, const T *init, T *const *c, int relu
+                         const T *b, const T *init, T *const *c, ptrdiff_t part, int relu
 #define ROW_POINTERS(r) \
     const T *a_rows[MAX_ROWS]; T *c_rows[MAX_ROWS]; const run all = {0, 0, k}; \
     UNROLL for (int i = 0; i < r; i++) a_rows[i] = a + i * a_row, c_rows[i] = c + i * c_row;
 #define TILE(v, r) \
     static void NAME(tile_##v##_##r)(ARGUMENTS) \
-    { ROW_POINTERS(r) NAME(tile)(r, v, 0, 1, &all, a_rows, a_col, b, b_row, init, c_rows, 0, next, next_step); } \
+    { ROW_POINTERS(r) NAME(tile)(r, v, 0, 1, &all, a_rows, a_col, b, b_row, init, c_rows, W, 0, next, next_step); } \
     static void NAME(fetching_tile_##v##_##r)(ARGUMENTS) \
-    { ROW_POINTERS(r) NAME(tile)(r, v, 1, 1, &all, a_rows, a_col, b, b_row, init, c_rows, 0, next, next_step); } \
+    { ROW_POINTERS(r) NAME(tile)(r, v, 1, 1, &all, a_rows, a_col, b, b_row, init, c_rows, W, 0, next, next_step); } \
     static void NAME(run_tile_##v##_##r)(WINDOW_ARGUMENTS) \
-    { if (a_col == 1) NAME(tile)(r, v, 0, n_runs, runs, a, 1, b, v * W, init, c, relu, NULL, 0); else NAME(tile)(r, v, 2, n_runs, runs, a, a_col, b, v * W, init, c, relu, NULL, 64 / sizeof(T)); }
+    { \
+        if (a_col == 1) NAME(tile)(r, v, 0, n_runs, runs, a, 1, b, v * W, init, c, part, relu, NULL, 0); \
+        else NAME(tile)(r, v, 2, n_runs, runs, a, a_col, b, v * W, init, c, part, relu, NULL, LINE); \
+    }
 #define ENTRY(v, r) { NAME(tile_##v##_##r), NAME(fetching_tile_##v##_##r) },
 #define RUN_ENTRY(v, r) NAME(run_tile_##v##_##r),
 TILE_SHAPES(TILE)
@@ -118,31 +149,20 @@ UNUSED static const NAME(run_tile_function) NAME(run_tiles)[] = { TILE_SHAPES(RU
 #undef ARGUMENTS
 #undef WINDOW_ARGUMENTS
 
-/* C[i, 0:cols] += sums over the runs: `rows` rows, whatever their number of columns. */
+/* C = init + sums over the runs, or C += them: any number of columns up to a tile's. */
 UNUSED static void NAME(add_runs)(
-    ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t vecs, ptrdiff_t n_runs, const run *runs, const T *const *a,
+    ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t n_runs, const run *runs, const T *const *a,
     ptrdiff_t a_col, const T *b, const T *init, T *const *c, int relu)
 {
-    ALIGNED(64) T edge[MAX_ROWS * VECS * W];
-    T *edges[MAX_ROWS] = {0};
-    const ptrdiff_t width = vecs * W;
-    const NAME(run_tile_function) tile = NAME(run_tiles)[FIRST_TILE(vecs) + rows - 1];
+    const ptrdiff_t vecs = (cols + W - 1) / W;
 #if TILE_BYTES == 2 * HALF_BYTES
     if (cols <= W / 2) {
-        NAME_HALF(add_runs)(rows, cols, 1, n_runs, runs, a, a_col, b, init, c, relu);
+        NAME_HALF(add_runs)(rows, cols, n_runs, runs, a, a_col, b, init, c, relu);
         return;
     }
 #endif
-    if (cols == width) {
-        tile(n_runs, runs, a, a_col, b, init, c, relu);
-        return;
-    }
-    for (int i = 0; i < rows; i++) {
-        edges[i] = edge + i * width;
-        if (!init) memcpy(edges[i], c[i], cols * sizeof(T));
-    }
-    tile(n_runs, runs, a, a_col, b, init, edges, relu);
-    for (int i = 0; i < rows; i++) memcpy(c[i], edges[i], cols * sizeof(T));
+    NAME(run_tiles)[FIRST_TILE(vecs) + rows - 1](
+        n_runs, runs, a, a_col, b, init, c, cols - (vecs - 1) * W, relu);
 }
 
 /* to[i, 0:width] = from[i, 0:cols], padded with zeros. Rows are short and far
@@ -284,7 +304,7 @@ UNUSED static void NAME(matmul)(
                 const NAME(tile_function) tile = NAME(tiles)[FIRST_TILE(vecs) + rows - 1][fetch];
                 T *c_ij = c + (top + i) * c_row + j;
                 for (ptrdiff_t r = n_rows; r < min_size(2 * n_rows, mc - i); r++) /* the next tile's C */
-                    for (ptrdiff_t l = 0; l < cols; l += CACHE_LINE / (ptrdiff_t)sizeof(T))
+                    for (ptrdiff_t l = 0; l < cols; l += LINE)
                         PREFETCH(c_ij + r * c_row + l);
                 if (cols == width) {
                     tile(kc, a_p + i * ap_row, ap_row, ap_col, b_pj, bp_row, init, c_ij, c_row,
@@ -336,5 +356,6 @@ UNUSED static void NAME(band)(const band_plan *plan, ptrdiff_t m, const T *a, T 
 
 #undef W
 #undef VECTOR
+#undef LINE
 #undef NAME
 #undef NAME_HALF
