@@ -36,17 +36,20 @@ def extended(path: str, folder: Path):
 def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    network, heads, kernels = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    network, heads, convolutions, kernels = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     scope = {"images": rng.random((10, 100)), "domains": [0, 1] * 5, "objects": range(10)}
     exec(network, scope)
     assert (tmp_path / "digits.safetensors").exists()
     assert "val_accuracy=0.9" in capsys.readouterr().out
     exec(heads, scope)
     assert scope["loss"] > 0
+    exec(convolutions, scope)
+    images, kernel = rng.random((2, 32, 32, 3)), rng.random((3, 3, 3, 8))
+    assert scope["net"].predict(images).shape == (2, 10)
     arrays = {name: rng.random((4, 4)) for name in ("x", "w", "dy", "param", "grad", "m", "v")}
     threads = fastnn.get_num_threads()
     try:
-        exec(kernels, scope | arrays | {"b": rng.random(4)})
+        exec(kernels, scope | arrays | {"b": rng.random(4), "images": images, "kernel": kernel})
     finally:
         fastnn.set_num_threads(threads)
 
