@@ -12,9 +12,9 @@ from one block, of whichever images.
     dw        dw = (windows of x)T · dz        rows: taps, C            sum: pixels of y
 
 Why it is fast: w (or dz, for dw) is packed a strip of one tile's width at a time, at most 256 KB,
-and read from the L2 cache by all tiles of a task, 64 multiply-adds a float. x is read in place,
-each float broadcast to 64 outputs, and nothing is multiplied by zero. Every element of C is one
-chain of fused multiply-adds in a fixed order, so the bits don't depend on the threads.
+and read from the L2 cache by all tiles of a task. x is read in place, each float broadcast to 64
+outputs, and no padding is multiplied but in dw of few channels. Every element of C is one chain of
+fused multiply-adds in a fixed order, so the bits don't depend on the threads.
 
 N batch, H W image, C channels in, O out, G groups, KH KW window. "windows of dz" are those that
 meet a pixel of x: the same product on another grid, called transposed below.

@@ -1,4 +1,4 @@
-/* The register tile: the one matrix kernel behind dense forward, dx and dw.
+/* The register tile: the one matrix kernel behind dense layers and convolutions.
 
    C[m, n] = init + A[m, k] B[k, n]      C: m x n, A: m x k, B: k x n
 
@@ -9,8 +9,8 @@
    ahead of the two arithmetic ports, and 24 independent sums hide the latency
    of the multiply-add: the arithmetic units never wait.
 
-   A is read through two strides (a_row, a_col), so x, x transposed and dy are
-   all read in place. B must have contiguous rows. Every element of C is one
+   A is read through a pointer for each row and a stride, so x, x transposed, dy and
+   windows over an image are all read in place. B must have contiguous rows. Every element of C is one
    chain of fused multiply-adds over k in ascending order, whatever the shape of
    the tile, so its bits do not depend on tiles, threads or vector width.
 

@@ -68,12 +68,14 @@ ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x)
 
 /* One tile of C: `rows` rows by `vecs` vectors, constants at every call below, so that the
    loops unroll and `sum` lives in registers. Row i of A is read from a[i] on, row i of C is at
-   c[i]; of its last vector only `part` elements are C. The sum over k comes in runs: pieces that are contiguous in A (one element every a_col)
-   and in B. A product of matrices is one run; a window over an image has a run per row or per
-   tap of the window. init: one row to start every row of C from (bias or zeros), or NULL to go
-   on from what C holds. With `relu`, C = max(C, 0) at the end. With `fetch`, each step over k
-   also asks memory for `vecs` vectors at `next`, then `next_step` further on: what will be
-   wanted soon travels while the tile computes. */
+   c[i]; of its last vector only `part` elements are C. The sum over k comes in runs: pieces that
+   are contiguous in A (one element every a_col) and in B. A product of matrices is one run; a
+   window over an image has a run per row or per tap of the window. init: one row to start every
+   row of C from (bias or zeros), or NULL to go on from what C holds. With `relu`, C = max(C, 0) at the end. C is asked for at the start if it
+   is only written, so that its lines have come when the sums are done. With `fetch` 1, each step
+   over k also asks memory for `vecs` vectors at `next`, then `next_step` further on: what will be
+   wanted soon travels while the tile computes. With 2, it asks for the elements of A that lie
+   `next_step` after those of this step: the next tile's, where rows of A lie side by side. */
 ALWAYS_INLINE void NAME(tile)(
     const int rows, const int vecs, const int fetch, ptrdiff_t n_runs, const run *runs,
     const T *const *a, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, const T *init, T *const *c,
@@ -94,10 +96,10 @@ ALWAYS_INLINE void NAME(tile)(
     for (const run *r = runs; r < runs + n_runs; r++) {
         const T *b_p = b + r->b * b_row, *const end = b_p + r->k * b_row;
         for (ptrdiff_t p = r->a; b_p != end; p += a_col, b_p += b_row) {
-            if (fetch == 1)
-                UNROLL for (int j = 0; j < vecs; j++)
-                    PREFETCH(next + j * W);
-            next += next_step;
+            if (fetch == 1) {
+                UNROLL for (int j = 0; j < vecs; j++) PREFETCH(next + j * W);
+                next += next_step;
+            }
             if (fetch == 2) PREFETCH(a_row[0] + p + next_step);
             VECTOR row[VECS];
             UNROLL for (int j = 0; j < vecs; j++) row[j] = *(const VECTOR *)(b_p + j * W);
@@ -116,8 +118,8 @@ ALWAYS_INLINE void NAME(tile)(
         }
 }
 
-/* A function per tile shape, without and with fetch, and a table of them; and for windows, where
-   B is packed. In one large function the compiler would spill the sums. */
+/* A function per tile shape, without and with fetch, and for runs, where B is packed; and tables
+   of them. In one large function the compiler would spill the sums. */
 #define ARGUMENTS ptrdiff_t k, const T *a, ptrdiff_t a_row, ptrdiff_t a_col, const T *b, ptrdiff_t b_row, \
                   const T *init, T *c, ptrdiff_t c_row, const T *next, ptrdiff_t next_step
 #define WINDOW_ARGUMENTS ptrdiff_t n_runs, const run *runs, const T *const *a, ptrdiff_t a_col, \
