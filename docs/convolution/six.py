@@ -14,19 +14,19 @@ ROWS = 6
 @njit(fastmath={"contract"})
 def add_run(numbers, starts, b, w_start, length, sums):
     """sums[i] += numbers[starts[i] : … + length] · b[w_start : … + length], for six rows i."""
-    s0, s1, s2, s3, s4, s5 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
     for k in range(length):
         a0, a1 = numbers[starts[0] + k], numbers[starts[1] + k]
         a2, a3 = numbers[starts[2] + k], numbers[starts[3] + k]
         a4, a5 = numbers[starts[4] + k], numbers[starts[5] + k]
         b_k = b[w_start + k]
         for o in range(b_k.size):
-            s0[o] += a0 * b_k[o]
-            s1[o] += a1 * b_k[o]
-            s2[o] += a2 * b_k[o]
-            s3[o] += a3 * b_k[o]
-            s4[o] += a4 * b_k[o]
-            s5[o] += a5 * b_k[o]
+            b_o = b_k[o]
+            sums[0, o] += a0 * b_o
+            sums[1, o] += a1 * b_o
+            sums[2, o] += a2 * b_o
+            sums[3, o] += a3 * b_o
+            sums[4, o] += a4 * b_o
+            sums[5, o] += a5 * b_o
 
 
 @njit
@@ -50,7 +50,8 @@ def loops(x, w, stride, top, left, sums, y):
                         starts[i] = (row * width + ox * stride + kx_from - left) * depth
                     add_run(numbers, starts, b, (ky * kw + kx_from) * depth, length, sums)
                 for i in range(rows):
-                    y[n + i, oy, ox] = sums[i]
+                    for o in range(filters):
+                        y[n + i, oy, ox, o] = sums[i, o]
 
 
 def convolve(x, w, geometry):
