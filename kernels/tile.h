@@ -14,65 +14,13 @@
    chain of fused multiply-adds over k in ascending order, whatever the shape of
    the tile, so its bits do not depend on tiles, threads or vector width.
 
-   This file is compiled once per instruction set; the block below is all that
-   differs. The second half is a template, included for float and for double. */
+   This file is compiled once per instruction set (vector.h is all that differs).
+   The second half is a template, included for float and for double. */
 
 #ifndef FASTNN_TILE_H
 #define FASTNN_TILE_H
 
-#include <stddef.h>
-#include <string.h>
-
-/* VECTOR_BYTES: width of a register. ACCUMULATORS: how many hold C, leaving
-   room for VECS registers of B and one of A. */
-#if defined(__AVX512F__)
-  #define VECTOR_BYTES 64
-  #define ACCUMULATORS 24
-  #define VECS 4
-#elif defined(__AVX2__) && defined(__FMA__)
-  #define VECTOR_BYTES 32
-  #define ACCUMULATORS 12
-  #define VECS 2
-#elif defined(__aarch64__) && defined(__GNUC__)
-  #define VECTOR_BYTES 16
-  #define ACCUMULATORS 24
-  #define VECS 4
-#elif defined(__GNUC__)
-  #define VECTOR_BYTES 16
-  #define ACCUMULATORS 8
-  #define VECS 2
-#else
-  #define SCALAR_TILE
-  #define VECTOR_BYTES 8
-  #define ACCUMULATORS 8
-  #define VECS 2
-#endif
-
-#if defined(__AVX512F__) || defined(__AVX2__)
-  #include <immintrin.h>
-#elif defined(__aarch64__)
-  #include <arm_neon.h>
-#endif
-
-#if defined(_MSC_VER)
-  #define ALWAYS_INLINE static __forceinline
-  #define ALIGNED(bytes) __declspec(align(bytes))
-  #define UNROLL
-  #define RESTRICT __restrict
-  #define THREAD_LOCAL __declspec(thread)
-  #define PREFETCH(address)
-  #define PREFETCH_TO_WRITE(address)
-  #define UNUSED
-#else
-  #define ALWAYS_INLINE static inline __attribute__((always_inline))
-  #define ALIGNED(bytes) __attribute__((aligned(bytes)))
-  #define UNROLL _Pragma("GCC unroll 16")
-  #define RESTRICT restrict
-  #define THREAD_LOCAL __thread
-  #define PREFETCH(address) __builtin_prefetch(address)
-  #define PREFETCH_TO_WRITE(address) __builtin_prefetch(address, 1)
-  #define UNUSED __attribute__((unused)) /* each module uses a part of this */
-#endif
+#include "vector.h"
 
 /* The blocks, chosen for a core with 1 MB of L2 cache. A strip of B is KC rows of
    one tile's width, at most 96 KB; the panel of A is MC rows of KC elements, at
@@ -138,9 +86,6 @@ typedef struct {
 
 /* A piece of a sum over k: where it starts in A, its first row of B, its length. */
 typedef struct { ptrdiff_t a, b, k; } run;
-
-#define JOIN2(a, b) a##_##b
-#define JOIN(a, b) JOIN2(a, b)
 
 /* Half vectors, where they are as fast: for C of so few columns that half of a vector's sums
    would be thrown away. CPUs that carry out 512 bits in two halves do twice as much then. */

@@ -3,7 +3,7 @@
 #define NAME(x) JOIN(x, TYPE)
 #define NAME_HALF(x) JOIN(NAME(x), half)
 
-#ifdef SCALAR_TILE
+#ifdef SCALAR
   #define W 1
   typedef T NAME(vector);
 #else
@@ -56,7 +56,7 @@ ALWAYS_INLINE void NAME(store_part)(T *to, VECTOR v, ptrdiff_t n) { memcpy(to, &
 #endif
 
 /* max(x, 0); NaN stays NaN. */
-#ifdef SCALAR_TILE
+#ifdef SCALAR
   #define relu_vector_f32(x) ((x) < 0 ? 0 : (x))
   #define relu_vector_f64(x) ((x) < 0 ? 0 : (x))
 #else
@@ -176,7 +176,7 @@ UNUSED static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
     const ptrdiff_t ahead = from_row * (1 + 4096 / ((cols + 1) * (ptrdiff_t)sizeof(T)));
     const ptrdiff_t whole = cols / W * W;
     ptrdiff_t i = 0;
-#ifndef SCALAR_TILE
+#ifndef SCALAR
     /* The rest of a row as a vector with its tail cut off; it must not reach beyond the last row. */
     NAME(mask) mask;
     for (ptrdiff_t l = 0; l < W; l++) mask[l] = -(l < cols - whole);
@@ -195,7 +195,7 @@ UNUSED static void NAME(pack)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t width,
         for (ptrdiff_t j = 0; j < width; j++) to[j] = j < cols ? from[j] : 0;
 }
 
-#ifndef SCALAR_TILE
+#ifndef SCALAR
 /* A W x W square is transposed in log2(W) rounds; each interleaves vector i with
    vector i + W/2, the perfect shuffle. */
 ALWAYS_INLINE void NAME(transpose_square)(const T *from, ptrdiff_t from_row, T *to, ptrdiff_t to_row)
@@ -223,7 +223,7 @@ UNUSED static void NAME(pack_transposed)(ptrdiff_t rows, ptrdiff_t cols, ptrdiff
                                   const T *from, ptrdiff_t from_row, T *to)
 {
     ptrdiff_t i = 0;
-#ifndef SCALAR_TILE
+#ifndef SCALAR
     for (; i + W <= rows; i += W) {
         ptrdiff_t j = 0;
         for (; j + W <= cols; j += W)
