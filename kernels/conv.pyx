@@ -274,8 +274,9 @@ cdef int windows_product(Plan *p, const floating *a, const floating *w, const fl
     cdef int threads = threads_for(multiply_adds / 50)
     p.depth_piece = even_piece(p.depth, rows)
     p.taps_piece = even_piece(p.taps, max(<Py_ssize_t> 1, rows // p.depth_piece))
-    # Whole images if there are enough, else rows of one.
-    p.images = max(<Py_ssize_t> 1, min(pieces(PIXELS, p.out_h * p.out_w), p.n // (4 * threads)))
+    # Whole images if there are tasks enough, else rows of one.
+    p.images = min(p.n, p.n * p.n_strips * p.groups // (4 * threads))
+    p.images = max(<Py_ssize_t> 1, min(p.images, pieces(PIXELS, p.out_h * p.out_w)))
     p.out_rows = p.out_h
     if p.images == 1:
         p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, PIXELS // p.out_w))
