@@ -30,12 +30,11 @@ from bench.workloads import CASES, Conv, Pool
 from fastnn.config import config
 
 #: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
-#: ran before, which wait a few milliseconds for work before they sleep.
-WARM_UP = 0.04
-#: A round times each variant for about so long, and at least one step.
-ROUND_SECONDS = 0.15
-#: The same for single layers, of which there are many.
-LAYER_WARM_UP, LAYER_SECONDS = 0.02, 0.05
+#: ran before, which wait for work before they sleep and slow a second thread down for some 80 ms.
+WARM_UP = 0.1
+#: A round times each variant for about so long, and at least one step; single layers, of which
+#: there are many, for less.
+ROUND_SECONDS, LAYER_SECONDS = 0.15, 0.05
 #: A variant so many times slower than the fastest peer is timed in the first round only.
 HOPELESS = 2.0
 #: Networks of which the layers are also counted together.
@@ -99,7 +98,7 @@ def run_case(
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Milliseconds of a step, in every round, by variant; and what failed."""
     layer = isinstance(CASES[case], (Conv, Pool))
-    warm_up, seconds = (LAYER_WARM_UP, LAYER_SECONDS) if layer else (WARM_UP, ROUND_SECONDS)
+    seconds = LAYER_SECONDS if layer else ROUND_SECONDS
     variants: dict[str, tuple[Worker, dict[str, Any]]] = {}
     fastest: dict[str, float] = {}
     problems = []
@@ -125,7 +124,7 @@ def run_case(
             fastest[variant] = min(found)
             # Long steps are their own warm-up.
             command["steps"] = max(1, round(seconds / fastest[variant]))
-            command["warm_up"] = 0 if fastest[variant] > warm_up else warm_up
+            command["warm_up"] = 0 if fastest[variant] > WARM_UP else WARM_UP
             command["seconds"] = seconds
             variants[variant] = (worker, command)
     problems += differences(case, norms)
