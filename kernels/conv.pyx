@@ -20,7 +20,7 @@ N batch, H W image, C channels in, O out, G groups, KH KW window. "windows of dz
 meet a pixel of x: the same product on another grid, called transposed below.
 """
 from cython.parallel cimport threadid
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 include "elementary.pxi"
@@ -51,12 +51,21 @@ cdef extern from "tile.h" nogil:
                       const run *runs, const double *const *a, Py_ssize_t a_col, const double *b,
                       const double *init, double *const *c, bint relu)
 
+cdef extern from "reduce.h" nogil:
+    ctypedef struct windows:
+        Py_ssize_t count, n, step, to_step, taps
+    void weighted_sum_f32(const windows *p, const float *const *x, const float *const *weights,
+                          const float *init, float *to)
+    void weighted_sum_f64(const windows *p, const double *const *x, const double *const *weights,
+                          const double *init, double *to)
+
 cdef enum:
     STRIP = 256 * 1024     # bytes of packed w
     DZ_STRIP = 128 * 1024  # bytes of packed dz
     DW_BYTES = 128 * 1024  # bytes of dw that a task sums up, in L2 beside the strip
     PIXELS = 512           # of a task, about: so many that packing w is a small part of it
     PANEL = 256 * 1024     # bytes of copied rows of x
+    LINE = 64              # bytes of the cache's
     DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
 
 
@@ -280,28 +289,41 @@ cdef int windows_product(Plan *p, const floating *a, const floating *w, const fl
     p.out_rows = p.out_h
     if p.images == 1:
         p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, PIXELS // p.out_w))
-    cdef Py_ssize_t tasks = (pieces(p.n, p.images) * pieces(p.out_h, p.out_rows)
-                             * p.n_strips * p.groups)
+    cdef bint depthwise = is_depthwise(p)
+    # Threads don't write into the same cache lines.
+    cdef Py_ssize_t together = 1
+    if p.groups > 1 and not depthwise:
+        together = pieces(LINE, p.outputs * sizeof(floating))
+    cdef Py_ssize_t tasks = p.n * p.out_h if depthwise else (
+        pieces(p.n, p.images) * pieces(p.out_h, p.out_rows) * p.n_strips * p.groups)
     # A line of an axis ends where a tap enters or leaves the image.
     cdef Py_ssize_t lines_down = min(p.out_h, p.rows.stride * (2 * p.rows.kernel + 1))
     cdef Py_ssize_t lines_across = min(p.out_w, p.columns.stride * (2 * p.columns.kernel + 1))
     cdef Line *lines = <Line *> malloc((lines_down + lines_across) * sizeof(Line))
-    cdef run *runs = <run *> malloc(threads * p.taps * sizeof(run))
-    cdef Py_ssize_t t
+    cdef Py_ssize_t slot = p.taps * max(sizeof(run), 2 * sizeof(void *)), t
+    cdef char *scratch = <char *> malloc(threads * slot)
+    cdef floating *zeros = <floating *> calloc(p.out_c, sizeof(floating))
     cdef float_mode mode
-    if lines == NULL or runs == NULL:
+    if lines == NULL or scratch == NULL or zeros == NULL:
         free(lines)
-        free(runs)
+        free(scratch)
+        free(zeros)
         raise MemoryError("conv2d: no memory for the lists of runs")
     p.down, p.across = lines, lines + lines_down
     p.n_down = find_lines(&p.rows, p.transposed, p.down)
     p.n_across = find_lines(&p.columns, p.transposed, p.across)
-    for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+    for t in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=together,
+                    nogil=True):
         mode = flush_denormals()
-        windows_task(p, t, a, w, bias, c, runs + threadid() * p.taps)
+        if depthwise:
+            depthwise_row(p, t, a, w, bias if bias != NULL else zeros, c,
+                          <const floating **> (scratch + threadid() * slot))
+        else:
+            windows_task(p, t, a, w, bias, c, <run *> (scratch + threadid() * slot))
         set_float_mode(mode)
     free(lines)
-    free(runs)
+    free(scratch)
+    free(zeros)
     return 0
 
 
@@ -313,10 +335,7 @@ def conv2d(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
     p.activation = <Activation> activation
     if p.n == 0:
         return
-    if p.depth == 1 and p.groups > 1:
-        depthwise(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
-    else:
-        windows_product(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
+    windows_product(&p, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &y[0, 0, 0, 0])
 
 
 def conv2d_dx(const floating[:, :, :, ::1] dz, const floating[:, :, :, ::1] w, object geometry,
@@ -325,11 +344,8 @@ def conv2d_dx(const floating[:, :, :, ::1] dz, const floating[:, :, :, ::1] w, o
     cdef Plan p = plan_of(geometry, dz.shape[0], True, sizeof(floating))
     if p.n == 0:
         return
-    if p.outputs == 1 and p.groups > 1:
-        depthwise(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL, &dx[0, 0, 0, 0])
-    else:
-        windows_product(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL,
-                        &dx[0, 0, 0, 0])
+    windows_product(&p, &dz[0, 0, 0, 0], &w[0, 0, 0, 0], <const floating *> NULL,
+                    &dx[0, 0, 0, 0])
 
 
 # --- dw -------------------------------------------------------------------------------------
@@ -470,119 +486,99 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
     if p.n == 0:
         dw[:, :, :, :] = 0
         return
-    if p.depth == 1 and p.groups > 1:
-        depthwise_dw(&p, &x[0, 0, 0, 0], &dz[0, 0, 0, 0], &dw[0, 0, 0, 0])
-        return
     plan_dw(&p, sizeof(floating))
+    cdef bint depthwise = is_depthwise(&p)
     cdef Py_ssize_t size = p.taps * p.depth * p.out_c, t, i
-    cdef Py_ssize_t tasks = (pieces(p.taps, p.taps_piece) * pieces(p.depth, p.depth_piece)
-                             * p.n_strips * p.groups)
+    cdef Py_ssize_t tasks = 1 if depthwise else (
+        pieces(p.taps, p.taps_piece) * pieces(p.depth, p.depth_piece) * p.n_strips * p.groups)
     cdef Py_ssize_t parts = min(p.n * p.out_h, max(<Py_ssize_t> 1, DW_TASKS // tasks))
     cdef int threads = threads_for(<double> p.n * p.out_h * p.out_w * size / 50)
-    cdef run *runs = <run *> malloc(threads * p.out_rows * sizeof(run))
+    cdef Py_ssize_t slot = max(p.out_rows * sizeof(run), 2 * p.out_w * sizeof(void *))
+    cdef char *scratch = <char *> malloc(threads * slot)
     cdef floating *partial = <floating *> malloc(((parts - 1) * size + 1) * sizeof(floating))
     cdef const floating *x_0 = &x[0, 0, 0, 0]
     cdef const floating *dz_0 = &dz[0, 0, 0, 0]
     cdef floating *dw_0 = &dw[0, 0, 0, 0]
     cdef float_mode mode
-    if runs == NULL or partial == NULL:
-        free(runs)
+    if scratch == NULL or partial == NULL:
+        free(scratch)
         free(partial)
         raise MemoryError("conv2d_dw: no memory for partial sums")
     for t in prange(tasks * parts, num_threads=threads, schedule="dynamic", nogil=True):
         mode = flush_denormals()
-        dw_task(&p, t, parts, x_0, dz_0, dw_0, partial, runs + threadid() * p.out_rows)
+        if depthwise:
+            depthwise_dw(&p, t, parts, x_0, dz_0, dw_0 if t == 0 else partial + (t - 1) * size,
+                         <const floating **> (scratch + threadid() * slot))
+        else:
+            dw_task(&p, t, parts, x_0, dz_0, dw_0, partial,
+                    <run *> (scratch + threadid() * slot))
         set_float_mode(mode)
     with nogil:
         for t in range(parts - 1):
             for i in range(size):
                 dw_0[i] += partial[t * size + i]
-    free(runs)
+    free(scratch)
     free(partial)
 
 
-# --- depthwise: C/G = 1 ---------------------------------------------------------------------
+# --- depthwise: one channel in and out of a group -------------------------------------------
 # A channel for itself is no product of matrices. Vectors run over the channels, which lie side
-# by side; the sums of a pixel stay in the L1 cache.
+# by side, and the sums of a window stay in registers.
 
-cdef inline void multiply_add(Py_ssize_t n, Py_ssize_t each, const floating *a, const floating *b,
-                              floating *total) noexcept nogil:
-    """total[i] += a[i // each] b[i]."""
-    cdef Py_ssize_t i, j
-    if each == 1:
-        for i in range(n):
-            total[i] += a[i] * b[i]
+cdef inline bint is_depthwise(const Plan *p) noexcept nogil:
+    return p.groups > 1 and p.depth == 1 and p.outputs == 1
+
+
+cdef inline void weigh(const windows *p, const floating **x, const floating **weights,
+                       const floating *init, floating *to) noexcept nogil:
+    if floating is float:
+        weighted_sum_f32(p, x, weights, init, to)
     else:
-        for i in range(n // each):
-            for j in range(i * each, (i + 1) * each):
-                total[j] += a[i] * b[j]
+        weighted_sum_f64(p, x, weights, init, to)
 
 
-cdef void depthwise_row(const Plan *p, Py_ssize_t line, const floating *a, const floating *w,
-                        const floating *bias, floating *c) noexcept nogil:
-    """One row of the images of C: of y, or transposed of dx, where a channel of C gathers depth
-    channels of A."""
-    cdef Py_ssize_t x, ky, kx, in_y, in_x, i, j
-    cdef const floating *v
-    cdef const floating *z
-    a += line // p.out_h * p.in_size
-    c += line * p.out_w * p.out_c
-    for x in range(p.out_w):
-        for i in range(p.out_c):
-            c[i] = bias[i] if bias != NULL else 0
+cdef void depthwise_row(const Plan *p, Py_ssize_t row, const floating *a, const floating *w,
+                        const floating *init, floating *c,
+                        const floating **taps) noexcept nogil:
+    """One row of the images of C: of y, or transposed of dx."""
+    cdef windows v = windows(0, p.out_c, 0, 0, 0)
+    cdef Py_ssize_t ky, y, i, j, tap
+    cdef const Line *line
+    a += row // p.out_h * p.in_size
+    c += row * p.out_w * p.out_c
+    for i in range(p.n_across):
+        line = p.across + i
+        v.count, v.taps = line.count, 0
+        v.step, v.to_step = line.source_step * p.in_c, line.step * p.out_c
         for ky in range(p.rows.kernel):
-            in_y = met(&p.rows, p.transposed, line % p.out_h, ky)
-            for kx in range(p.columns.kernel if in_y >= 0 else 0):
-                in_x = met(&p.columns, p.transposed, x, kx)
-                if in_x < 0:
-                    continue
-                z = a + (in_y * p.in_w + in_x) * p.in_c
-                v = w + (ky * p.columns.kernel + kx) * max(p.in_c, p.out_c)
-                if p.depth == 1:
-                    multiply_add(p.out_c, p.outputs, z, v, c)
-                    continue
-                for i in range(p.out_c):
-                    for j in range(i * p.depth, (i + 1) * p.depth):
-                        c[i] += z[j] * v[j]
-        activate(p.activation, c, p.out_c)
-        c += p.out_c
+            y = met(&p.rows, p.transposed, row % p.out_h, ky)
+            for j in range(line.taps if y >= 0 else 0):
+                tap = ky * p.columns.kernel + line.tap + j * line.tap_step
+                taps[v.taps] = a + (y * p.in_w + line.source + j * line.source_tap) * p.in_c
+                taps[p.taps + v.taps] = w + tap * p.out_c
+                v.taps += 1
+        weigh(&v, taps, taps + p.taps, init, c + line.first * p.out_c)
+    activate(p.activation, c, p.out_w * p.out_c)
 
 
-cdef void depthwise(const Plan *p, const floating *a, const floating *w, const floating *bias,
-                    floating *c) noexcept:
-    cdef Py_ssize_t line
-    cdef int threads = threads_for(0.3 * p.n * p.out_h * p.out_w * max(p.in_c, p.out_c) * p.taps)
-    cdef float_mode mode
-    for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
-        mode = flush_denormals()
-        depthwise_row(p, line, a, w, bias, c)
-        set_float_mode(mode)
-
-
-cdef void depthwise_dw(const Plan *p, const floating *x, const floating *dz,
-                       floating *dw) noexcept:
-    """A tap is a task."""
-    cdef Py_ssize_t tap
-    cdef int threads = threads_for(0.3 * p.n * p.out_h * p.out_w * p.out_c * p.taps)
-    cdef float_mode mode
-    for tap in prange(p.taps, num_threads=threads, schedule="dynamic", nogil=True):
-        mode = flush_denormals()
-        depthwise_dw_tap(p, tap, x, dz, dw + tap * p.out_c)
-        set_float_mode(mode)
-
-
-cdef void depthwise_dw_tap(const Plan *p, Py_ssize_t tap, const floating *x, const floating *dz,
-                           floating *total) noexcept nogil:
-    cdef Py_ssize_t line, y, ox, at
-    memset(total, 0, p.out_c * sizeof(floating))
-    for line in range(p.n * p.out_h):
-        y = met(&p.rows, False, line % p.out_h, tap // p.columns.kernel)
-        for ox in range(p.out_w if y >= 0 else 0):
-            at = met(&p.columns, False, ox, tap % p.columns.kernel)
-            if at >= 0:
-                multiply_add(p.out_c, p.outputs,
-                             x + line // p.out_h * p.in_size + (y * p.in_w + at) * p.in_c,
-                             dz + (line * p.out_w + ox) * p.out_c, total)
+cdef void depthwise_dw(const Plan *p, Py_ssize_t part, Py_ssize_t parts, const floating *x,
+                       const floating *dz, floating *dw,
+                       const floating **pixels) noexcept nogil:
+    """dw, summed over a part of the rows of y: a window's taps are here the pixels of a row."""
+    cdef Py_ssize_t share = pieces(p.n * p.out_h, parts), row, tap, y, ox, at
+    cdef windows v = windows(1, p.out_c, 0, 0, 0)
+    memset(dw, 0, p.taps * p.out_c * sizeof(floating))
+    for row in range(part * share, min(p.n * p.out_h, (part + 1) * share)):
+        for tap in range(p.taps):
+            y = met(&p.rows, False, row % p.out_h, tap // p.columns.kernel)
+            v.taps = 0
+            for ox in range(p.out_w if y >= 0 else 0):
+                at = met(&p.columns, False, ox, tap % p.columns.kernel)
+                if at >= 0:
+                    pixels[v.taps] = x + row // p.out_h * p.in_size + (y * p.in_w + at) * p.in_c
+                    pixels[p.out_w + v.taps] = dz + (row * p.out_w + ox) * p.out_c
+                    v.taps += 1
+            weigh(&v, pixels, pixels + p.out_w, dw + tap * p.out_c, dw + tap * p.out_c)
 
 
 # --- the matrix itself ----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 include "parallel.pxi"
 include "axis.pxi"
 
-cdef extern from "pool.h" nogil:
+cdef extern from "reduce.h" nogil:
     enum: MAX, SUM, CHOSEN_SUM
     ctypedef struct windows:
         int op, size

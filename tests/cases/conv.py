@@ -105,6 +105,7 @@ FULL = [
     Shape(2, 12, 13, 130, 3, 3, 16, strides=2, padding="same"),
     Shape(29, 17, 16, 3, 3, 3, 17, padding="same"),
     Shape(7, 40, 37, 35, 3, 3, 35, padding="same", groups=35),
+    Shape(2, 6, 7, 90, 3, 3, 90, strides=2, padding="same", groups=90),
     Shape(13, 8, 8, 64, 1, 1, 63),
     Shape(5, 41, 43, 16, 3, 3, 5, padding="same"),  # and more windows than Numba's panel has
     Shape(2, 29, 31, 32, 3, 3, 64, strides=(2, 3), padding="same", groups=2),

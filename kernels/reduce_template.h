@@ -26,10 +26,10 @@ static inline void NAME(reduce_element)(const windows *p, const T *const *x, ptr
 
 #ifndef SCALAR
 #define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
-#define VECTOR NAME(pool_vector)
-#define INTEGERS NAME(pool_integers)
-#define BYTES NAME(pool_bytes)
-#define INTS NAME(pool_ints)
+#define VECTOR NAME(reduce_vector)
+#define INTEGERS NAME(reduce_integers)
+#define BYTES NAME(reduce_bytes)
+#define INTS NAME(reduce_ints)
 typedef T VECTOR __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INTEGER INTEGERS __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint8_t BYTES __attribute__((vector_size(VECTOR_BYTES / sizeof(T)), aligned(1), may_alias));
@@ -75,6 +75,20 @@ ALWAYS_INLINE void NAME(reduce_vectors)(const int vecs, const int op, const int 
     }
 }
 
+ALWAYS_INLINE void NAME(weigh_vectors)(const int vecs, ptrdiff_t taps, const T *const *x,
+                                       ptrdiff_t at, const T *const *weights, ptrdiff_t i,
+                                       const T *init, T *to)
+{
+    VECTOR sum[VECS];
+    UNROLL for (int j = 0; j < vecs; j++) sum[j] = *(const VECTOR *)(init + j * W);
+    for (ptrdiff_t t = 0; t < taps; t++) {
+        UNROLL for (int j = 0; j < vecs; j++)
+            sum[j] += *(const VECTOR *)(x[t] + at + j * W)
+                      * *(const VECTOR *)(weights[t] + i + j * W);
+    }
+    UNROLL for (int j = 0; j < vecs; j++) *(VECTOR *)(to + j * W) = sum[j];
+}
+
 /* One window; the last vector overlaps the one before. */
 ALWAYS_INLINE void NAME(reduce_window)(const int op, const int size, const windows *p,
                                        const T *const *x, ptrdiff_t at, T *to, char *index)
@@ -90,7 +104,7 @@ ALWAYS_INLINE void NAME(reduce_window)(const int op, const int size, const windo
 }
 #endif
 
-static void NAME(reduce)(const windows *p, const T *const *x, T *to, char *index)
+static UNUSED void NAME(reduce)(const windows *p, const T *const *x, T *to, char *index)
 {
     const ptrdiff_t step = p->op == MAX ? p->size : 0;
     for (ptrdiff_t o = 0; o < p->count; o++, to += p->to_step, index += p->to_step * step) {
@@ -107,6 +121,34 @@ static void NAME(reduce)(const windows *p, const T *const *x, T *to, char *index
 #endif
         for (ptrdiff_t i = 0; i < p->n; i++)
             NAME(reduce_element)(p, x, at + i, to + i, index + i * step);
+    }
+}
+
+/* to = init + Σ over taps of x · weights, element by element. to may be init. */
+static UNUSED void NAME(weighted_sum)(const windows *p, const T *const *x,
+                                      const T *const *weights, const T *init, T *to)
+{
+    for (ptrdiff_t o = 0; o < p->count; o++, to += p->to_step) {
+        const ptrdiff_t n = p->n, at = o * p->step;
+        ptrdiff_t i = 0;
+#ifndef SCALAR
+        T last[W];
+        if (n >= W) memcpy(last, init + n - W, sizeof(last));
+        for (; i + VECS * W <= n; i += VECS * W)
+            NAME(weigh_vectors)(VECS, p->taps, x, at + i, weights, i, init + i, to + i);
+        for (; i + W <= n; i += W)
+            NAME(weigh_vectors)(1, p->taps, x, at + i, weights, i, init + i, to + i);
+        if (i < n && n >= W) {
+            i = n - W; /* the last vector overlaps the one before */
+            NAME(weigh_vectors)(1, p->taps, x, at + i, weights, i, last, to + i);
+            i = n;
+        }
+#endif
+        for (; i < n; i++) {
+            T sum = init[i];
+            for (ptrdiff_t t = 0; t < p->taps; t++) sum += x[t][at + i] * weights[t][i];
+            to[i] = sum;
+        }
     }
 }
 
