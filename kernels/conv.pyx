@@ -63,7 +63,7 @@ cdef enum:
     STRIP = 256 * 1024     # bytes of packed w
     DZ_STRIP = 128 * 1024  # bytes of packed dz
     DW_BYTES = 128 * 1024  # bytes of dw that a task sums up, in L2 beside the strip
-    PIXELS = 512           # of a task, about: so many that packing w is a small part of it
+    PIXELS = 512           # of a task, about, with 64 channels: packing w is a small part of it
     PANEL = 256 * 1024     # bytes of copied rows of x
     LINE = 64              # bytes of the cache's
     DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
@@ -79,7 +79,7 @@ cdef struct Plan:
     Py_ssize_t width, n_strips             # of a strip; strips of a group
     Py_ssize_t taps_piece, depth_piece     # the part of w, or rows of dw, in a strip
     Py_ssize_t images, out_rows            # of a task (dw: rows of y in a strip of dz)
-    Py_ssize_t taps_a_tile                 # dw only: 1, or KW
+    Py_ssize_t taps_a_tile                 # dw only: 1, KW or all
     Py_ssize_t n_down, n_across
     Line *down
     Line *across
@@ -283,12 +283,13 @@ cdef int windows_product(Plan *p, const floating *a, const floating *w, const fl
     cdef int threads = threads_for(multiply_adds / 50)
     p.depth_piece = even_piece(p.depth, rows)
     p.taps_piece = even_piece(p.taps, max(<Py_ssize_t> 1, rows // p.depth_piece))
+    cdef Py_ssize_t pixels = PIXELS * max(<Py_ssize_t> 1, 64 // max(p.depth, p.width))
     # Whole images if there are tasks enough, else rows of one.
     p.images = min(p.n, p.n * p.n_strips * p.groups // (4 * threads))
-    p.images = max(<Py_ssize_t> 1, min(p.images, pieces(PIXELS, p.out_h * p.out_w)))
+    p.images = max(<Py_ssize_t> 1, min(p.images, pieces(pixels, p.out_h * p.out_w)))
     p.out_rows = p.out_h
     if p.images == 1:
-        p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, PIXELS // p.out_w))
+        p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, pixels // p.out_w))
     cdef bint depthwise = is_depthwise(p)
     # Threads don't write into the same cache lines.
     cdef Py_ssize_t together = 1
@@ -405,7 +406,7 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
     cdef Py_ssize_t all_lines = p.n * p.out_h, share = pieces(all_lines, parts)
     cdef Py_ssize_t line = part * share, line_to = min(all_lines, line + share)
     cdef Py_ssize_t x_piece = even_piece(p.out_w, dz_pixels(p, sizeof(floating)))
-    cdef Py_ssize_t lines, x_from, x_size, tap, rows, row, limit, i, n_runs
+    cdef Py_ssize_t lines, x_from, x_size, tap, rows, row, window_row, step, ky, limit, i, n_runs
     cdef floating *b = <floating *> packed_b()
     cdef floating *panel = <floating *> packed_a()
     cdef const floating *source
@@ -434,19 +435,21 @@ cdef void dw_task(const Plan *p, Py_ssize_t task, Py_ssize_t parts, const floati
             while tap < tap_to:
                 rows, row = (d_to - d_from) * p.taps_a_tile, 0
                 if p.taps_a_tile == 1:
-                    source = x + d_from
+                    source, window_row, step = x + d_from, rows, 0
                     n_runs = runs_of_tap(p, tap, line, lines, x_from, x_size, runs)
                 else:
-                    source, n_runs = panel, 0
+                    source, window_row, n_runs = panel, p.columns.kernel * p.depth, 0
+                    step, ky = row_size(p, x_size), tap // p.columns.kernel
                     for i in range(lines):
-                        if met(&p.rows, False, (line + i) % p.out_h, tap // p.columns.kernel) >= 0:
-                            n_runs = add_run(
-                                runs, n_runs, (i * p.rows.kernel + tap // p.columns.kernel)
-                                * row_size(p, x_size), i * x_size, x_size, 0)
+                        if p.taps_a_tile == p.taps or met(
+                                &p.rows, False, (line + i) % p.out_h, ky) >= 0:
+                            n_runs = add_run(runs, n_runs, (i * p.rows.kernel + ky) * step,
+                                             i * x_size, x_size, 0)
                 limit = even_piece(rows, min(ACCUMULATORS // s.vecs, MAX_ROWS))
                 while row < rows and (n_runs or init != NULL):
                     for i in range(min(limit, rows - row)):
-                        a_rows[i] = source + row + i
+                        a_rows[i] = source + ((row + i) // window_row * step
+                                              + (row + i) % window_row)
                         c_rows[i] = dw + (tap * p.depth + d_from + row + i) * p.out_c
                     add_runs(min(limit, rows - row), &s, n_runs, runs, a_rows,
                              p.columns.stride * p.in_c, b, init, c_rows, False)
@@ -463,15 +466,18 @@ cdef inline Py_ssize_t dz_pixels(const Plan *p, Py_ssize_t itemsize) noexcept no
 
 
 cdef void plan_dw(Plan *p, Py_ssize_t itemsize) noexcept nogil:
-    """Few channels: then a tile takes a row of the window, from rows of x copied with their
-    padding. Else a tap by itself."""
+    """Few channels: then a tile takes a row of the window, or all of it if that leaves registers
+    empty, from rows of x copied with their padding. Else a tap by itself."""
     cdef Py_ssize_t rows = DW_BYTES // (p.width * itemsize), pixels = dz_pixels(p, itemsize)
     cdef Py_ssize_t row_bytes = itemsize * p.rows.kernel * row_size(p, min(p.out_w, pixels))
+    cdef Py_ssize_t window_row = p.columns.kernel * p.depth
     p.out_rows = max(<Py_ssize_t> 1, pixels // p.out_w)
     p.taps_a_tile = 1
     if p.depth < MAX_ROWS and p.groups == 1 and p.columns.dilation == 1 and (
-            row_bytes <= PANEL and p.columns.kernel * p.depth <= rows):
+            row_bytes <= PANEL and window_row <= rows):
         p.taps_a_tile = p.columns.kernel
+        if 2 * window_row * p.width * itemsize <= ACCUMULATORS * VECTOR_BYTES:
+            p.taps_a_tile = p.taps
         p.out_rows = min(p.out_rows, PANEL // row_bytes)
     p.depth_piece = even_piece(p.depth, rows)
     p.taps_piece = p.taps_a_tile * even_piece(
