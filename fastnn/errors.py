@@ -1,8 +1,8 @@
-"""One helper for errors that name the nearest valid choice."""
+"""What error messages have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -12,3 +12,8 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     near = get_close_matches(str(name).lower(), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {name!r}{hint} (expected one of: {', '.join(choices)})")
+
+
+def batch_of(shape: Sequence[int]) -> str:
+    """``(8, 8, 4)`` → ``"(N, 8, 8, 4)"``."""
+    return f"({', '.join(('N', *map(str, shape)))})"

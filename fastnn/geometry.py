@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.errors import unknown
+from fastnn.errors import batch_of, unknown
 
 #: No axis, and no array that a geometry describes, is larger: sizes stay exact in 64 bits.
 MAX_SIZE = 2**31 - 1
@@ -144,7 +144,7 @@ def conv2d_geometry(
         expected = f"C={depth}" if groups == 1 else f"C={depth * groups} (C/G={depth}, G={groups})"
         raise ValueError(
             f"{op}: x has C={channels} but w expects {expected} "
-            f"(x: {('N', *image)} as N,H,W,C; w: {w_shape} as KH,KW,C/G,O)"
+            f"(x: {batch_of(image)} as N,H,W,C; w: {w_shape} as KH,KW,C/G,O)"
         )
     rows, columns = _axes(op, image, (kh, kw), strides, padding, dilation)
     return Conv2DGeometry(rows, columns, channels, filters, groups)
@@ -163,7 +163,7 @@ def pool2d_geometry(
     ``strides`` None is ``pool_size``. A window that lies wholly in the padding is an error.
     """
     if image[2] < 1:
-        raise ValueError(f"{op}: x must have C >= 1, got {('N', *image)} as N,H,W,C")
+        raise ValueError(f"{op}: x must have C >= 1, got {batch_of(image)} as N,H,W,C")
     size = pair(op, "pool_size", pool_size)
     rows, columns = _axes(op, image, size, size if strides is None else strides, padding, dilation)
     for name, axis in (("height", rows), ("width", columns)):
@@ -228,7 +228,9 @@ def _axes(
         ("height", "width"), image, kernel, strides, dilation, pads(op, padding), strict=False
     ):
         if size < 1:
-            raise ValueError(f"{op}: x must have H >= 1 and W >= 1, got {('N', *image)} as N,H,W,C")
+            raise ValueError(
+                f"{op}: x must have H >= 1 and W >= 1, got {batch_of(image)} as N,H,W,C"
+            )
         span = (k - 1) * d + 1
         if padding == "same":
             total = max(0, (-(-size // s) - 1) * s + span - size)

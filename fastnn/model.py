@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import backends, losses, metrics, optimizers, training
 from fastnn.backends import DTYPES
 from fastnn.callbacks import Callback
-from fastnn.errors import unknown
+from fastnn.errors import batch_of, unknown
 from fastnn.files import write_atomically
 from fastnn.layers.base import Layer, Sink
 from fastnn.layers.sequence import Chain
@@ -109,7 +110,13 @@ class Sequential:
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Make the parameters for inputs of ``input_shape``, without the batch."""
-        shape = tuple(int(n) for n in input_shape)
+        try:
+            shape = tuple(operator.index(n) for n in input_shape)
+        except TypeError:
+            raise TypeError(
+                "Sequential: input_shape must be a tuple of integers, without the batch, "
+                f"got {input_shape!r}"
+            ) from None
         if not self.layers:
             raise ValueError("Sequential: the model has no layers")
         if not shape or min(shape) < 1:
@@ -204,7 +211,7 @@ class Sequential:
             self.build(array.shape[1:])
         if array.shape[1:] != self.chain.input_shape:
             raise ValueError(
-                f"{where} must have shape {('N', *self.chain.input_shape)}, got {array.shape}"
+                f"{where} must have shape {batch_of(self.chain.input_shape)}, got {array.shape}"
             )
         return array
 

@@ -559,7 +559,7 @@ ERRORS = [
     (lambda: F.conv2d(IMG, KER[0]), ValueError,
      "conv2d: w must have shape (KH, KW, C/G, O), got 3 dimensions: (2, 3, 4)"),
     (lambda: F.conv2d(IMG, np.ones((2, 2, 4, 4))), ValueError,
-     "conv2d: x has C=3 but w expects C=4 (x: ('N', 5, 4, 3) as N,H,W,C; w: (2, 2, 4, 4) as "),
+     "conv2d: x has C=3 but w expects C=4 (x: (N, 5, 4, 3) as N,H,W,C; w: (2, 2, 4, 4) as "),
     (lambda: F.conv2d(IMG, np.ones((2, 2, 2, 3)), groups=3), ValueError,
      "conv2d: x has C=3 but w expects C=6 (C/G=2, G=3) (x: "),
     (lambda: F.conv2d(IMG, KER, groups=2), ValueError,

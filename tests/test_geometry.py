@@ -150,9 +150,9 @@ PADS = "padding must be 'valid', 'same', an integer >= 0 or ((top, bottom), (lef
         )),
         (conv, {"padding": "SAME"}, "unknown padding for conv2d 'SAME'"),
         (conv, {"padding": "samme"}, "unknown padding for conv2d 'samme'"),
-        (conv, {"image": (0, 9, 4)}, "conv2d: x must have H >= 1 and W >= 1, got ('N', 0, 9, 4)"),
+        (conv, {"image": (0, 9, 4)}, "conv2d: x must have H >= 1 and W >= 1, got (N, 0, 9, 4)"),
         (pool, {"image": (7, 0, 4)}, "max_pool2d: x must have H >= 1 and W >= 1, got"),
-        (pool, {"image": (7, 9, 0)}, "max_pool2d: x must have C >= 1, got ('N', 7, 9, 0)"),
+        (pool, {"image": (7, 9, 0)}, "max_pool2d: x must have C >= 1, got (N, 7, 9, 0)"),
         (conv, {"image": (2, 9, 4)},
          "conv2d: the window's height 3 (kernel 3, dilation 1) is larger than the padded input's 2 "
          "(size 2, padding 0, 0)"),
@@ -167,7 +167,7 @@ PADS = "padding must be 'valid', 'same', an integer >= 0 or ((top, bottom), (lef
         (conv, {"dilation": MAX_SIZE, "padding": "same"},
          f"conv2d: the padded height must be at most {MAX_SIZE}, got "),
         (conv, {"w": (3, 2, 3, 8)},
-         "conv2d: x has C=4 but w expects C=3 (x: ('N', 7, 9, 4) as N,H,W,C; w: (3, 2, 3, 8) as "
+         "conv2d: x has C=4 but w expects C=3 (x: (N, 7, 9, 4) as N,H,W,C; w: (3, 2, 3, 8) as "
          "KH,KW,C/G,O)"),
         (conv, {"groups": 2}, "conv2d: x has C=4 but w expects C=8 (C/G=4, G=2)"),
         (conv, {"groups": 3}, "conv2d: groups=3 must divide C=4 of x and O=8 of w"),

@@ -732,6 +732,9 @@ BAD_CONSTRUCTION = [
     (lambda: Sequential([], (3,)), ValueError, "the model has no layers"),
     (lambda: Sequential([Dense(3)], (0,)), ValueError, "input_shape must have sizes >= 1"),
     (lambda: Sequential([Dense(3)], ()), ValueError, "input_shape must have sizes >= 1"),
+    (lambda: Sequential([Dense(3)], 8), TypeError, "input_shape must be a tuple of integers, with"),
+    (lambda: Sequential([Dense(3)], (None, 4)), TypeError, "the batch, got (None, 4)"),
+    (lambda: Sequential([Dense(3)], (8.5,)), TypeError, "the batch, got (8.5,)"),
     (lambda: Sequential([Dense(3)], (8, 8)), ValueError,
      "Dense 'dense': input must have shape (N, K), got (N, 8, 8); put Flatten() before it"),
     (lambda: Sequential([Dense(3)], dtype="float16"), ValueError, "unknown dtype 'float16'"),
@@ -815,8 +818,8 @@ NAN_X = np.where(np.arange(24).reshape(6, 4) == 13, np.nan, GOOD_X)
 
 BAD_DATA = [
     (GOOD_X[0], GOOD_Y, ValueError, "x must have a batch axis and features, got (4,)"),
-    (np.ones((6, 5)), GOOD_Y, ValueError, "x must have shape ('N', 4), got (6, 5)"),
-    (np.ones((6, 2, 2)), GOOD_Y, ValueError, "x must have shape ('N', 4), got (6, 2, 2)"),
+    (np.ones((6, 5)), GOOD_Y, ValueError, "x must have shape (N, 4), got (6, 5)"),
+    (np.ones((6, 2, 2)), GOOD_Y, ValueError, "x must have shape (N, 4), got (6, 2, 2)"),
     (np.full((6, 4), "a"), GOOD_Y, TypeError, "x must hold real numbers, got dtype <U1"),
     (GOOD_X * 1j, GOOD_Y, TypeError, "x must hold real numbers, got dtype complex"),
     (GOOD_X[:0], GOOD_Y[:0], ValueError, "x must hold at least one sample, got shape (0, 4)"),

@@ -244,6 +244,24 @@ def test_a_forked_child_runs_serial(name):
     ]
 
 
+@pytest.mark.parametrize(("given", "spins"), [(None, "10000"), ("77", "77")])
+def test_waiting_threads_soon_sleep(given, spins):
+    """Else two threads are 20 times slower than one where another program has a core."""
+    code = """
+        import os
+        import numpy as np
+        from fastnn import functional as F
+        F.relu(np.ones(3, np.float32))
+        print(os.environ.get("GOMP_SPINCOUNT"))
+    """
+    environment = {"OMP_DISPLAY_ENV": "VERBOSE"} | ({"GOMP_SPINCOUNT": given} if given else {})
+    done = run_python(code, **environment)
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("not GNU's OpenMP")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+    assert done.stdout.strip() == str(given)
+
+
 # --- import and configuration -------------------------------------------------------------------
 
 

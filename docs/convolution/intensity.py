@@ -84,7 +84,7 @@ def main():
     options = parser.parse_args()
     layers = [row for row in LAYERS if options.shape in (None, row[1])]
     if not layers:
-        parser.error(f"--shape must be one of {', '.join(dict(LAYERS[::-1]).values())}")
+        parser.error(f"--shape must be one of {', '.join(dict.fromkeys(row[1] for row in LAYERS))}")
     if options.threads < 1 or options.repeats < 1:
         parser.error("--threads and --repeats must be at least 1")
     fastnn.set_num_threads(options.threads)

@@ -1,4 +1,5 @@
-"""Draw the implicit tile: ``python docs/convolution/picture.py [tile.png]`` (needs matplotlib).
+"""Draw the implicit tile: ``python docs/convolution/picture.py [tile.png]`` (needs matplotlib,
+which ``pip install -e ".[plots]"`` brings).
 
 The layer is the second of the CIFAR-10 network, 16 × 16 × 64 to 64, 5 × 5, SAME, on AVX-512: six
 windows with the same taps, four vectors of 16 outputs. The colours are told apart by colour-blind
