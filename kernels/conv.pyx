@@ -65,7 +65,7 @@ cdef enum:
     DW_BYTES = 128 * 1024  # bytes of dw that a task sums up, in L2 beside the strip
     PIXELS = 512           # of a task, about, with 64 channels: packing w is a small part of it
     PANEL = 256 * 1024     # bytes of copied rows of x
-    LINE = 64              # bytes of the cache's
+    APART = 256            # bytes of a pixel's groups for one thread: few shared cache lines
     DW_TASKS = 8           # fewer tasks than this, and the sum over pixels is cut into parts
 
 
@@ -291,10 +291,9 @@ cdef int windows_product(Plan *p, const floating *a, const floating *w, const fl
     if p.images == 1:
         p.out_rows = even_piece(p.out_h, max(<Py_ssize_t> 1, pixels // p.out_w))
     cdef bint depthwise = is_depthwise(p)
-    # Threads don't write into the same cache lines.
-    cdef Py_ssize_t together = 1
+    cdef Py_ssize_t together = 1    # tasks of one thread
     if p.groups > 1 and not depthwise:
-        together = pieces(LINE, p.outputs * sizeof(floating))
+        together = pieces(APART, p.outputs * sizeof(floating))
     cdef Py_ssize_t tasks = p.n * p.out_h if depthwise else (
         pieces(p.n, p.images) * pieces(p.out_h, p.out_rows) * p.n_strips * p.groups)
     # A line of an axis ends where a tap enters or leaves the image.
