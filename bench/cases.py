@@ -21,10 +21,11 @@ import pytest
 import fastnn
 from bench import shapes
 from bench.shapes import Sizes, describe
-from fastnn import backends
+from fastnn import backends, optimizers
 from fastnn.backends import BACKENDS, DTYPES
 from fastnn.backends.threads import usable_cpus
 from fastnn.ops import FUSED_ACTIVATIONS, OPS, Op
+from fastnn.rules import RULES
 
 #: A second thread is timed from this much work on (flops or elements).
 PARALLEL_FLOPS = 2_000_000
@@ -76,9 +77,8 @@ def _dense_dw_update(s: Sizes, rng: np.random.Generator) -> Arguments:
         abs(x),
         abs(dz),
         w,
-        tuple(state),
-        "adam_update",
-        (7, 0.001, 0.9, 0.999, 1e-8, False, True),
+        tuple(a.ravel() for a in state),
+        optimizers.get("adam").rule(7),
         None,
         None,
     )
@@ -174,13 +174,24 @@ def _average_pool2d_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return dy, geometry, np.zeros(x.shape)
 
 
-def _update(states: int, *scalars: Any) -> Callable[[Sizes, np.random.Generator], Arguments]:
-    def make(s: Sizes, rng: np.random.Generator) -> Arguments:
-        gradient = _integers(rng, s["size"]) * 0.1
-        state = [rng.random(s["size"]) for _ in range(states)]
-        return rng.standard_normal(s["size"]), gradient, *state, *scalars
+def _update(s: Sizes, rng: np.random.Generator) -> Arguments:
+    n, optimizer = s["size"], optimizers.get(s["rule"], state_dtype=s["state"])
+    gradient = _integers(rng, n) * 0.1
+    state = optimizer.new_state(n, np.float64)
+    for array in state:
+        array[:] = rng.random(n)[: array.size] * (1 if array.dtype.kind == "f" else 250)
+    return rng.standard_normal(n), gradient, state, optimizer.rule(7)
 
-    return make
+
+#: Every rule with its state in full, and Adam with narrow ones.
+_UPDATES = {
+    f"{rule}{'-' * (state != 'full')}{state * (state != 'full')}-{shape}": sizes
+    | {"rule": rule, "state": state}
+    for rule, state in [
+        *((name, "full") for name in RULES), ("adam", "bfloat16"), ("adam", "8bit")
+    ]
+    for shape, sizes in shapes.ELEMENTWISE.items()
+}  # fmt: skip
 
 
 def _pick(*names: str) -> dict[str, Sizes]:
@@ -234,11 +245,7 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "softmax_cross_entropy_targets": (_target_loss, shapes.LOSS),
     "sigmoid_cross_entropy": (_flat_loss, shapes.LOSS),
     "mse": (_mse, shapes.LOSS),
-    "sgd_update": (_update(0, 0.01), shapes.ELEMENTWISE),
-    "momentum_update": (_update(1, 0.01, 0.9, False, True), shapes.ELEMENTWISE),
-    "adagrad_update": (_update(1, 0.01, 1e-8, True), shapes.ELEMENTWISE),
-    "rmsprop_update": (_update(1, 0.001, 0.9, 1e-8, True), shapes.ELEMENTWISE),
-    "adam_update": (_update(2, 7, 0.001, 0.9, 0.999, 1e-8, False, True), shapes.ELEMENTWISE),
+    "update": (_update, _UPDATES),
 }
 
 
@@ -256,9 +263,12 @@ def arguments(name: str, shape: str, dtype: str) -> dict[str, Any]:
 
 
 def _as_dtype(value: Any, dtype: str) -> Any:
-    if isinstance(value, tuple):
+    """Arrays in ``dtype``, but those of a narrow state."""
+    if type(value) is tuple:
         return tuple(_as_dtype(v, dtype) for v in value)
-    return np.ascontiguousarray(value, dtype) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray) or value.dtype in (np.uint8, np.uint16, np.float32):
+        return value
+    return np.ascontiguousarray(value, dtype)
 
 
 def _arrays(value: Any) -> tuple[np.ndarray, ...]:
@@ -271,7 +281,7 @@ def fresh(op: Op, given: dict[str, Any]) -> dict[str, Any]:
     """The arguments with what the op writes copied, so that ``given`` stays as it is."""
 
     def copied(value: Any) -> Any:
-        if isinstance(value, tuple):
+        if type(value) is tuple:
             return tuple(map(copied, value))
         return None if value is None else value.copy()
 
@@ -280,7 +290,7 @@ def fresh(op: Op, given: dict[str, Any]) -> dict[str, Any]:
 
 def updates(op: Op) -> bool:
     """Whether the op changes what it writes, instead of filling it anew."""
-    return op.name.endswith("_update")
+    return op.name in ("update", "dense_dw_update")
 
 
 # --- equality -------------------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from fastnn.errors import unknown
+from fastnn.functional import check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -14,9 +18,12 @@ class Callback:
 
     Set ``self.model.stop_training = True`` to end training after the current epoch.
     ``logs`` holds the figures of the history's row: ``loss``, metrics, ``val_…``.
+    ``reads_gradients = True`` keeps all gradients in memory while the model trains, for
+    ``self.model.get_gradients()`` in ``on_batch_end``.
     """
 
     model: Sequential
+    reads_gradients = False
 
     def on_train_begin(self) -> None:
         """Called once, before the first epoch."""
@@ -32,3 +39,54 @@ class Callback:
 
     def on_train_end(self) -> None:
         """Called once, after the last epoch."""
+
+
+class ReduceLROnPlateau(Callback):
+    """Multiplies the learning rate by ``factor`` when a figure has not become better for a while.
+
+    Better is: smaller by more than ``min_delta``, or for accuracies larger. After ``patience``
+    epochs without that, and again after as many more; ``cooldown`` epochs after a reduction don't
+    count. The rate stays at least ``min_lr``. ``monitor`` is a key of the history. The optimizer's
+    rate must be a number, not a schedule. ``fit`` begins with nothing remembered.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        where = type(self).__name__
+        self.monitor = monitor
+        self.factor = check_number(where, "factor", factor, 0, 1)
+        self.min_delta = check_number(where, "min_delta", min_delta, 0)
+        self.min_lr = check_number(where, "min_lr", min_lr, 0)
+        for name, value, least in (("patience", patience, 1), ("cooldown", cooldown, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{where}: {name} must be an integer >= {least}, got {value!r}")
+        self.patience, self.cooldown = patience, cooldown
+
+    def on_train_begin(self) -> None:
+        if callable(self.model.optimizer.learning_rate):
+            raise TypeError(
+                "ReduceLROnPlateau: the optimizer's learning_rate must be a number, got a schedule"
+            )
+        self.best, self.waited, self.resting = math.inf, 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if self.monitor not in logs:
+            raise unknown("figure for ReduceLROnPlateau to monitor", self.monitor, logs)
+        value = logs[self.monitor] * (-1 if self.monitor.endswith("accuracy") else 1)
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
+        elif self.resting == 0:
+            self.waited += 1
+        self.resting = max(0, self.resting - 1)
+        if self.waited >= self.patience:
+            optimizer = self.model.optimizer
+            rate = optimizer.rate(1)
+            optimizer.learning_rate = min(rate, max(self.min_lr, rate * self.factor))
+            self.waited, self.resting = 0, self.cooldown

@@ -31,6 +31,7 @@ from fastnn.geometry import (
     pool2d_geometry,
 )
 from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.rules import Rule
 
 Array = NDArray[Any]
 
@@ -796,6 +797,8 @@ class _InPlace:
         g = _as_real(op, "grad", grad)
         _check_shape(op, "grad", g, param.shape, "that of param")
         self.grad = np.asarray(g, param.dtype, order="C").ravel()
+        if np.may_share_memory(self.grad, param):
+            self.grad = self.grad.copy()  # a decay changes param before the gradient is read
         self._arrays = list(arrays.values())
         self.flat = [np.ascontiguousarray(array).reshape(-1) for array in self._arrays]
 
@@ -803,6 +806,14 @@ class _InPlace:
         for array, flat in zip(self._arrays, self.flat, strict=True):
             if not array.flags.c_contiguous:
                 array[...] = flat.reshape(array.shape)
+
+
+def _update(op: str, grad: ArrayLike, rule: Rule, **arrays: Array) -> None:
+    """Apply the rule in place to ``param``, the first array, with the others as its state."""
+    flat = _InPlace(op, grad, **arrays)
+    param, *state = flat.flat
+    kernels(param.dtype).update(param, flat.grad, tuple(state), rule)
+    flat.put_back()
 
 
 def sgd_update(param: Array, grad: ArrayLike, learning_rate: float = 0.01) -> None:
@@ -817,10 +828,7 @@ def sgd_update(param: Array, grad: ArrayLike, learning_rate: float = 0.01) -> No
     array([0.5, 1.5])
     """
     op = "sgd_update"
-    rate = check_number(op, "learning_rate", learning_rate, 0)
-    arrays = _InPlace(op, grad, param=param)
-    kernels(param.dtype).sgd_update(arrays.flat[0], arrays.grad, rate)
-    arrays.put_back()
+    _update(op, grad, Rule("sgd", check_number(op, "learning_rate", learning_rate, 0)), param=param)
 
 
 def momentum_update(
@@ -838,14 +846,14 @@ def momentum_update(
     ``sgd_update`` does, and for a momentum outside [0, 1).
     """
     op = "momentum_update"
-    rate = check_number(op, "learning_rate", learning_rate, 0)
-    mu = check_number(op, "momentum", momentum, 0, 1)
-    arrays = _InPlace(op, grad, param=param, velocity=velocity)
-    p, v = arrays.flat
-    kernels(param.dtype).momentum_update(
-        p, arrays.grad, v, rate, mu, bool(nesterov), bool(rate_in_velocity)
+    rule = Rule(
+        "momentum",
+        check_number(op, "learning_rate", learning_rate, 0),
+        momentum=check_number(op, "momentum", momentum, 0, 1),
+        nesterov=bool(nesterov),
+        rate_in_velocity=bool(rate_in_velocity),
     )
-    arrays.put_back()
+    _update(op, grad, rule, param=param, velocity=velocity)
 
 
 def adagrad_update(
@@ -861,12 +869,37 @@ def adagrad_update(
     Duchi, Hazan and Singer (2011). Raises as ``sgd_update`` does.
     """
     op = "adagrad_update"
-    rate = check_number(op, "learning_rate", learning_rate, 0)
-    eps = check_number(op, "epsilon", epsilon, 0)
-    arrays = _InPlace(op, grad, param=param, accumulator=accumulator)
-    p, a = arrays.flat
-    kernels(param.dtype).adagrad_update(p, arrays.grad, a, rate, eps, bool(epsilon_inside_root))
-    arrays.put_back()
+    rule = Rule(
+        "adagrad",
+        check_number(op, "learning_rate", learning_rate, 0),
+        epsilon=check_number(op, "epsilon", epsilon, 0),
+        epsilon_inside_root=bool(epsilon_inside_root),
+    )
+    _update(op, grad, rule, param=param, accumulator=accumulator)
+
+
+def adadelta_update(
+    param: Array,
+    grad: ArrayLike,
+    mean_square: Array,
+    mean_square_step: Array,
+    learning_rate: float = 1.0,
+    rho: float = 0.95,
+    epsilon: float = 1e-8,
+) -> None:
+    """s ← ρ s + (1−ρ) g², Δ = √(d + ε) / √(s + ε) · g, d ← ρ d + (1−ρ) Δ², p ← p − α Δ; in place.
+
+    s is ``mean_square``, d ``mean_square_step``. Zeiler (2012). Raises as ``sgd_update`` does.
+    """
+    op = "adadelta_update"
+    rule = Rule(
+        "adadelta",
+        check_number(op, "learning_rate", learning_rate, 0),
+        rho=check_number(op, "rho", rho, 0, 1),
+        epsilon=check_number(op, "epsilon", epsilon, 0),
+    )
+    arrays = {"mean_square": mean_square, "mean_square_step": mean_square_step}
+    _update(op, grad, rule, param=param, **arrays)
 
 
 def rmsprop_update(
@@ -883,15 +916,14 @@ def rmsprop_update(
     Tieleman and Hinton (2012). Raises as ``sgd_update`` does.
     """
     op = "rmsprop_update"
-    rate = check_number(op, "learning_rate", learning_rate, 0)
-    decay = check_number(op, "rho", rho, 0, 1)
-    eps = check_number(op, "epsilon", epsilon, 0)
-    arrays = _InPlace(op, grad, param=param, mean_square=mean_square)
-    p, s = arrays.flat
-    kernels(param.dtype).rmsprop_update(
-        p, arrays.grad, s, rate, decay, eps, bool(epsilon_inside_root)
+    rule = Rule(
+        "rmsprop",
+        check_number(op, "learning_rate", learning_rate, 0),
+        rho=check_number(op, "rho", rho, 0, 1),
+        epsilon=check_number(op, "epsilon", epsilon, 0),
+        epsilon_inside_root=bool(epsilon_inside_root),
     )
-    arrays.put_back()
+    _update(op, grad, rule, param=param, mean_square=mean_square)
 
 
 def adam_update(
@@ -906,25 +938,56 @@ def adam_update(
     epsilon: float = 1e-8,
     epsilon_inside_root: bool = False,
     bias_correction: bool = True,
+    weight_decay: float = 0.0,
 ) -> None:
     """Adam, Algorithm 1 of Kingma and Ba (2015), in place; ``step`` counts from 1.
 
     m ← β₁ m + (1−β₁) g, v ← β₂ v + (1−β₂) g², m̂ = m / (1−β₁ᵗ), v̂ = v / (1−β₂ᵗ),
-    p ← p − α m̂ / (√v̂ + ε). 14 flops and, of each array, one read and one write an element:
-    28 bytes in float32. Raises as ``sgd_update`` does, and for betas outside [0, 1) and a step
-    below 1.
+    p ← p − α m̂ / (√v̂ + ε). With ``weight_decay`` λ > 0 it is AdamW: first p ← (1 − α λ) p.
+    14 flops and, of each array, one read and one write an element: 28 bytes in float32. Raises as
+    ``sgd_update`` does, and for betas outside [0, 1) and a step below 1.
     """
     op = "adam_update"
     if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1:
         raise ValueError(f"{op}: step must be an integer >= 1, got {step!r}")
-    rate = check_number(op, "learning_rate", learning_rate, 0)
     b1 = check_number(op, "beta_1", beta_1, 0, 1)
     b2 = check_number(op, "beta_2", beta_2, 0, 1)
-    eps = check_number(op, "epsilon", epsilon, 0)
-    arrays = _InPlace(op, grad, param=param, m=m, v=v)
-    p, m_, v_ = arrays.flat
-    kernels(param.dtype).adam_update(
-        p, arrays.grad, m_, v_, int(step), rate, b1, b2, eps, bool(epsilon_inside_root),
-        bool(bias_correction),
-    )  # fmt: skip
-    arrays.put_back()
+    rule = Rule(
+        "adam",
+        check_number(op, "learning_rate", learning_rate, 0),
+        beta_1=b1,
+        beta_2=b2,
+        correction_1=1 / (1 - b1 ** int(step)) if bias_correction else 1.0,
+        correction_2=1 / (1 - b2 ** int(step)) if bias_correction else 1.0,
+        epsilon=check_number(op, "epsilon", epsilon, 0),
+        epsilon_inside_root=bool(epsilon_inside_root),
+        weight_decay=check_number(op, "weight_decay", weight_decay, 0),
+        decoupled=True,
+    )
+    _update(op, grad, rule, param=param, m=m, v=v)
+
+
+def lion_update(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    learning_rate: float = 1e-4,
+    beta_1: float = 0.9,
+    beta_2: float = 0.99,
+    weight_decay: float = 0.0,
+) -> None:
+    """p ← p − α sign(β₁ m + (1−β₁) g), m ← β₂ m + (1−β₂) g, in place; Chen and others (2023).
+
+    With ``weight_decay`` λ > 0 first p ← (1 − α λ) p. Raises as ``sgd_update`` does, and for betas
+    outside [0, 1).
+    """
+    op = "lion_update"
+    rule = Rule(
+        "lion",
+        check_number(op, "learning_rate", learning_rate, 0),
+        beta_1=check_number(op, "beta_1", beta_1, 0, 1),
+        beta_2=check_number(op, "beta_2", beta_2, 0, 1),
+        weight_decay=check_number(op, "weight_decay", weight_decay, 0),
+        decoupled=True,
+    )
+    _update(op, grad, rule, param=param, m=m)

@@ -158,6 +158,11 @@ class Sequential:
             raise
 
     @property
+    def keeps_gradients(self) -> bool:
+        """Whether ``compile`` was told to store every gradient."""
+        return bool(self._require_compiled()["keep_gradients"])
+
+    @property
     def optimizer(self) -> Optimizer:
         """The optimizer given to ``compile``."""
         return self._require_compiled()["optimizer"]
@@ -402,6 +407,20 @@ class Sequential:
         return found if isinstance(shape, dict) else found[ONLY]
 
     # --- weights ---
+
+    def get_gradients(self) -> dict[str, Array]:
+        """Copies of the gradients of the last step by name, before clipping by value and decay.
+
+        Raises ``RuntimeError`` if they weren't all stored: see ``compile(keep_gradients=True)`` and
+        ``Callback.reads_gradients``.
+        """
+        store = self._require_built()
+        if not self._compiled or any(p.gradient is None for p in store.parameters):
+            raise RuntimeError(
+                "get_gradients: those of large dense layers go to the optimizer band by band; "
+                "compile(keep_gradients=True) stores them all"
+            )
+        return {p.name: p.gradient.copy() for p in store.parameters if p.gradient is not None}
 
     def get_weights(self) -> dict[str, Array]:
         """Copies of all parameters by name, such as ``dense/w``."""

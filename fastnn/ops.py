@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastnn.rules import RULES
+
 
 @dataclass(frozen=True)
 class Op:
@@ -73,11 +75,11 @@ OPS: dict[str, Op] = {
         Op("dense_db", "dense", ("db",), True,
            flops=lambda dz, db: dz.size,
            bytes=lambda dz, db: _nbytes(dz, db)),
-        # The update is counted as 10 flops a parameter, between those of SGD and of Adam.
         Op("dense_dw_update", "dense", ("w", "state", "y_next"), True,
-           flops=lambda x, dz, w, state, update, scalars, x_next, y_next:
-               (2 * len(x) + 10 + (0 if x_next is None else 2 * len(x_next))) * w.size,
-           bytes=lambda x, dz, w, state, update, scalars, x_next, y_next:
+           flops=lambda x, dz, w, state, rule, x_next, y_next:
+               (2 * len(x) + RULES[rule.name].flops + 2 * (0 if x_next is None else len(x_next)))
+               * w.size,
+           bytes=lambda x, dz, w, state, rule, x_next, y_next:
                _nbytes(x, dz, x_next, y_next) + 2 * _nbytes(w, *state)),
         Op("im2col", "conv", ("columns",), True,
            flops=lambda x, geometry, columns: 0,
@@ -113,29 +115,9 @@ OPS: dict[str, Op] = {
         _loss("softmax_cross_entropy_targets", 22, "targets", exact=False, ulps=16),
         _loss("sigmoid_cross_entropy", 40, "targets", exact=False, ulps=16),
         _loss("mse", 4, "targets", exact=True),
-        Op("sgd_update", "update", ("param",), True,
-           flops=lambda param, grad, learning_rate: 2 * param.size,
-           bytes=lambda param, grad, learning_rate: 3 * param.nbytes),
-        Op("momentum_update", "update", ("param", "velocity"), True,
-           flops=lambda param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity:
-               4 * param.size,
-           bytes=lambda param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity:
-               5 * param.nbytes),
-        Op("adagrad_update", "update", ("param", "accumulator"), True,
-           flops=lambda param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root:
-               7 * param.size,
-           bytes=lambda param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root:
-               5 * param.nbytes),
-        Op("rmsprop_update", "update", ("param", "mean_square"), True,
-           flops=lambda param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root:
-               9 * param.size,
-           bytes=lambda param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root:
-               5 * param.nbytes),
-        Op("adam_update", "update", ("param", "m", "v"), True,
-           flops=lambda param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon,
-               epsilon_inside_root, bias_correction: 14 * param.size,
-           bytes=lambda param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon,
-               epsilon_inside_root, bias_correction: 7 * param.nbytes),
+        Op("update", "update", ("param", "state"), True,
+           flops=lambda param, grad, state, rule: RULES[rule.name].flops * param.size,
+           bytes=lambda param, grad, state, rule: 3 * param.nbytes + 2 * _nbytes(*state)),
     )
 }  # fmt: skip
 

@@ -3,20 +3,25 @@
 Every parameter is a view into the flat arrays, so that one kernel call updates all of them.
 Large dense weights are *streamed*: they have no gradient array. One kernel makes the gradient in
 panels of rows that fit in the L2 cache and updates the weights from each panel at once, so the
-gradient never travels to memory and back. Values are the same to the bit either way.
+gradient never travels to memory and back. Values are the same to the bit either way. Where an
+update needs all gradients before it (the norm of a clipping, a mean over batches, a rule in
+Python) they are stored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.backends.reference.update import treated
 from fastnn.initializers import Initializer
+from fastnn.rules import BLOCK, Rule, part
 
 if TYPE_CHECKING:
     from fastnn.optimizers import Optimizer
@@ -25,11 +30,12 @@ Array = NDArray[Any]
 
 #: A weight at least this large is streamed; below, its gradient stays in cache anyway.
 STREAM_BYTES = 1 << 20
-#: Bytes of a line of cache and of a page. Arrays that an update walks together begin _APART bytes
-#: apart within their pages: at equal places, a load would seem to wait for the store before it.
-_ALIGNMENT = 64
+#: Bytes of a page. Arrays that an update walks together begin _APART bytes apart within their
+#: pages: at equal places, a load would seem to wait for the store before it.
 _PAGE = 4096
-_APART = 1024 + _ALIGNMENT
+_APART = 1024 + 64
+#: Elements whose squares are added at a time.
+_PIECE = 1 << 16
 
 
 class Parameter:
@@ -74,21 +80,20 @@ class ParameterStore:
     def __init__(self, parameters: Sequence[Parameter], dtype: np.dtype[Any]) -> None:
         self.parameters = list(parameters)
         self.dtype = dtype
-        self.step = 0
-        step = _ALIGNMENT // dtype.itemsize
+        self.step = self.updates = 0
         # Streamed ones last, so that the others' gradients are one piece.
         ordered = sorted(self.parameters, key=self._streams)
         offsets, size, stored = {}, 0, 0
         for p in ordered:
             offsets[p.name] = size
-            size += -(-p.size // step) * step
+            size += -(-p.size // BLOCK) * BLOCK
             stored = stored if self._streams(p) else size
         self._offsets, self._stored = offsets, stored
         self.values = zeros(size, dtype)
         for p in self.parameters:
             p.value = self._view(self.values, p)
-        self.gradients = np.empty(0, dtype)
-        self.state: dict[str, Array] = {}
+        self.gradients = self._sums = np.empty(0, dtype)
+        self.state: tuple[Array, ...] = ()
 
     def _streams(self, p: Parameter) -> bool:
         return p.streams and p.size * self.dtype.itemsize >= STREAM_BYTES
@@ -105,30 +110,45 @@ class ParameterStore:
     def prepare(self, optimizer: Optimizer, keep_gradients: bool) -> None:
         """Allocate gradients and the optimizer's state, and start counting steps anew."""
         self.optimizer = optimizer
-        self.step = 0
-        keep_gradients = keep_gradients or optimizer.in_python
-        size = len(self.values)
-        self.gradients = zeros(size if keep_gradients else self._stored, self.dtype)
-        self.state = {
-            name: zeros(size, self.dtype, optimizer.initial_state, (i + 1) * _APART)
-            for i, name in enumerate(optimizer.state)
-        }
+        self.step = self.updates = 0
+        self.gradients = self._sums = np.empty(0, self.dtype)
+        self.state = ()
+        self._by_parameter = optimizer.state_shapes((1,)) is not None
+        if not self._by_parameter:
+            places = count(_APART, _APART)
+            self.state = optimizer.new_state(
+                len(self.values), self.dtype, lambda size, dtype: zeros(size, dtype, next(places))
+            )
         for p in self.parameters:
-            stored = keep_gradients or not self._streams(p)
+            start, shapes = self._offsets[p.name], optimizer.state_shapes(p.shape) or ()
+            own = tuple(np.zeros(shape, self.dtype) for shape in shapes)
+            p.state = own if self._by_parameter else part(self.state, start, start + p.size)
+        self.keep_gradients(keep_gradients)
+
+    def keep_gradients(self, keep: bool) -> None:
+        """Store every gradient, or only those of parameters that aren't streamed.
+
+        An optimizer that needs them all gets them all. Weights, state and the count of steps stay.
+        """
+        keep = keep or self.optimizer.needs_gradients
+        size = len(self.values) if keep else self._stored
+        if len(self.gradients) != size:
+            self.gradients = zeros(size, self.dtype)
+            if self.optimizer.gradient_accumulation_steps > 1:
+                self._sums = zeros(size, self.dtype)
+        for p in self.parameters:
+            stored = keep or not self._streams(p)
             p.gradient = self._view(self.gradients, p) if stored else None
-            p.state = tuple(self._view(s, p) for s in self.state.values())
         end = len(self.gradients)
-        self._stored_arguments = (
-            self.values[:end],
-            self.gradients,
-            *(s[:end] for s in self.state.values()),
-        )
+        self._stored_values = self.values[:end]
+        self._stored_state = part(self.state, 0, end)
 
     def begin_step(self, kernels: SimpleNamespace) -> None:
-        """Start a training step: from here the optimizer's rule and its scalars are fixed."""
+        """Start a training step: from here the optimizer's rule and its numbers are fixed."""
         self.step += 1
-        self._update = self.optimizer.rule(kernels)
-        self._scalars = self.optimizer.scalars(self.step)
+        self._kernels = kernels
+        self.updates = -(-self.step // self.optimizer.gradient_accumulation_steps)
+        self._rule = self.optimizer.rule(self.updates)
 
     def gradient(self, parameter: Parameter) -> Array:
         """As ``Gradients.gradient``."""
@@ -150,32 +170,66 @@ class ParameterStore:
         if w.gradient is not None:
             kernels.dense_dw(x, dz, 0, w.gradient)
         else:
-            kernels.dense_dw_update(
-                x, dz, w.value, w.state, self.optimizer.op, self._scalars, x_next, y_next
-            )
+            rule = self._rule._replace(place=self._offsets[w.name])
+            kernels.dense_dw_update(x, dz, w.value, w.state, rule, x_next, y_next)
 
     def end_step(self) -> None:
         """Update everything whose gradient was stored."""
-        if len(self.gradients):
-            self._update(*self._stored_arguments, *self._scalars)
+        if not len(self.gradients):
+            return
+        optimizer = self.optimizer
+        batches = optimizer.gradient_accumulation_steps
+        if batches > 1:
+            self._sums += self.gradients
+            if self.step % batches:
+                return
+            np.multiply(self._sums, 1 / batches, out=self.gradients)
+            self._sums[:] = 0
+        rule = self._clipped(self._rule)
+        if not optimizer.in_python:
+            self._kernels.update(self._stored_values, self.gradients, self._stored_state, rule)
+            return
+        gradients = treated(self.values, self.gradients, rule)
+        if not self._by_parameter:
+            optimizer.update(self.values, gradients, *self.state, self.updates)
+            return
+        for p in self.parameters:
+            optimizer.update(p.value, self._view(gradients, p), *p.state, self.updates)
+
+    def _clipped(self, rule: Rule) -> Rule:
+        """The rule that shortens all gradients, if they are to be; each is shortened here."""
+        limit = self.optimizer.global_clipnorm
+        if limit:
+            norm = _norm(self.gradients)
+            return rule._replace(scale=limit / norm) if norm > limit else rule
+        if limit := self.optimizer.clipnorm:
+            for p in self.parameters:
+                gradient = self._view(self.gradients, p)
+                if (norm := _norm(gradient.reshape(-1))) > limit:
+                    gradient *= limit / norm
+        return rule
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of parameters, gradients and optimizer state."""
+        states = self.state or [a for p in self.parameters for a in p.state]
         return {
             "parameters": self.values.nbytes,
-            "gradients": self.gradients.nbytes,
-            "state": sum(s.nbytes for s in self.state.values()),
+            "gradients": self.gradients.nbytes + self._sums.nbytes,
+            "state": sum(a.nbytes for a in states),
         }
 
 
-def zeros(size: int, dtype: np.dtype[Any], value: float = 0.0, place: int = 0) -> Array:
-    """A flat array that begins ``place`` bytes after a page does, filled with ``value``.
+def _norm(flat: Array) -> float:
+    """√Σg², the squares added in a fixed order."""
+    pieces = (flat[i : i + _PIECE] for i in range(0, len(flat), _PIECE))
+    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in pieces))
+
+
+def zeros(size: int, dtype: np.dtype[Any], place: int = 0) -> Array:
+    """A flat array that begins ``place`` bytes after a page does.
 
     So vectors never straddle two lines of cache if ``place`` is a multiple of one.
     """
     raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
     start = (place - raw.ctypes.data) % _PAGE
-    flat = raw[start : start + size * dtype.itemsize].view(dtype)
-    if value:
-        flat[:] = value
-    return flat
+    return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -171,15 +171,20 @@ def fit(
     progress = _Progress(epochs, len(batches), verbose)
     # What runs between two steps might change the weights.
     may_look_ahead = all(type(c).on_batch_end is Callback.on_batch_end for c in callbacks)
-    for callback in callbacks:
-        callback.model = model
-        callback.on_train_begin()
+    store = model.store
+    assert store is not None
+    reads_gradients = any(callback.reads_gradients for callback in callbacks)
+    if reads_gradients:
+        store.keep_gradients(True)
     try:
+        for callback in callbacks:
+            callback.model = model
+            callback.on_train_begin()
         for epoch in range(epochs):
             started = time.perf_counter()
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
-            rate = model.optimizer.learning_rate
+            rate = model.optimizer.rate(store.updates + 1)
             tally = Tally(model)
             epoch_batches = batches.shuffled(rng) if shuffle else batches.in_order()
             following = next(epoch_batches, None)
@@ -190,7 +195,7 @@ def fit(
                 outputs, found = model.step(batch, batch_labels, ahead)
                 tally.add(outputs, found, batch_labels)
                 for callback in callbacks:
-                    callback.on_batch_end(model.store.step, sum(found.values()))  # type: ignore[union-attr]
+                    callback.on_batch_end(store.step, sum(found.values()))
                 progress.batch()
             row = tally.means()
             if validation is not None:
@@ -205,6 +210,8 @@ def fit(
                 break
     finally:
         progress.close()
+        if reads_gradients:
+            store.keep_gradients(model.keeps_gradients)
     for callback in callbacks:
         callback.on_train_end()
     return history

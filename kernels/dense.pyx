@@ -231,30 +231,10 @@ def dense_db(const floating[:, ::1] dz, floating[::1] db):
     free(partial)
 
 
-cdef Rule find_rule(str update, tuple scalars) except *:
-    """The rule of the update op of that name, from its arguments after the arrays."""
-    if update == "sgd_update":
-        rate, = scalars
-        return sgd_rule(rate)
-    if update == "momentum_update":
-        rate, mu, nesterov, rate_in_velocity = scalars
-        return momentum_rule(rate, mu, nesterov, rate_in_velocity)
-    if update == "adagrad_update":
-        rate, epsilon, epsilon_inside_root = scalars
-        return adagrad_rule(rate, epsilon, epsilon_inside_root)
-    if update == "rmsprop_update":
-        rate, rho, epsilon, epsilon_inside_root = scalars
-        return rmsprop_rule(rate, rho, epsilon, epsilon_inside_root)
-    if update == "adam_update":
-        step, rate, beta_1, beta_2, epsilon, epsilon_inside_root, bias_correction = scalars
-        return adam_rule(step, rate, beta_1, beta_2, epsilon, epsilon_inside_root, bias_correction)
-    raise ValueError(f"dense_dw_update: no rule for {update!r}")
-
-
 cdef inline void update_bands(
     const Rule *rule, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *x, Py_ssize_t x_row,
-    const floating *dz, Py_ssize_t band, floating *dw, floating *w, floating *state_1,
-    floating *state_2,
+    const floating *dz, Py_ssize_t band, floating *dw, floating *w, const State *state,
+    Py_ssize_t place,
 ) noexcept nogil:
     """Update m rows of w band by band, each as soon as its gradient is made."""
     cdef Py_ssize_t i = 0, rows
@@ -273,13 +253,12 @@ cdef inline void update_bands(
             band_f32(&plan, rows, x + i, dw, w + (i + rows) * n)
         else:
             band_f64(&plan, rows, x + i, dw, w + (i + rows) * n)
-        apply_rule(rule, w + i * n, dw, state_1 + i * n, state_2 + i * n, rows * n)
+        apply_rule(rule, w + i * n, dw, state, place + i * n, rows * n)
         i += rows
 
 
 def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floating[:, ::1] w,
-                    tuple state, str update, tuple scalars,
-                    const floating[:, ::1] x_next, floating[:, ::1] y_next):
+                    tuple state, rule, const floating[:, ::1] x_next, floating[:, ::1] y_next):
     """dw = xT dz, straight to the optimizer; then y_next = x_next w.
 
     Each thread makes a band of dw, updates its rows of w and the state from it, and makes the
@@ -287,25 +266,24 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
     has been updated is multiplied with its part of x_next before it leaves the cache. So
     memory sees w and the state once a training step, and no gradient.
     """
-    cdef Rule rule = find_rule(update, scalars)
-    cdef floating[:, ::1] state_1 = state[0] if len(state) > 0 else None
-    cdef floating[:, ::1] state_2 = state[1] if len(state) > 1 else None
     cdef Py_ssize_t m = w.shape[0], n = w.shape[1], k = x.shape[0]
     cdef Py_ssize_t ahead = 0 if x_next is None else x_next.shape[0]
     cdef bint fused = ahead > 0 and in_parts(ahead, m)
     cdef Py_ssize_t i, p, stop, size, row_bytes = n * sizeof(floating)
     cdef Py_ssize_t band = (BAND if k <= FEW_ROWS else PANEL) // row_bytes
-    band = max(<Py_ssize_t> 1, min(MC, band))
+    cdef Rule r = find_rule(rule)
+    cdef State s = find_state(state, &w[0, 0])
+    cdef Py_ssize_t together = rows_together(&s, n)
+    band = max(<Py_ssize_t> 1, min(MC, band) // together) * together
     cdef Py_ssize_t piece = band * max(<Py_ssize_t> 1, PANEL // row_bytes // band)
     cdef Py_ssize_t band_size = band * n + 64 // <Py_ssize_t> sizeof(floating)
     cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
     # A share is some pieces, one after another in memory: that streams better.
     cdef Py_ssize_t share = max(piece, min(SHARE // row_bytes, m // (4 * threads)) // piece * piece)
+    fused = fused and even_piece(m, K_PART) % together == 0
     if fused:
         share = even_piece(m, K_PART)
     cdef floating *w_0 = &w[0, 0]
-    cdef floating *s = NULL if state_1 is None else &state_1[0, 0]
-    cdef floating *t = NULL if state_2 is None else &state_2[0, 0]
     cdef const floating *x_0 = &x[0, 0] if k else NULL
     cdef const floating *dz_0 = &dz[0, 0] if k else NULL
     cdef const floating *next_0 = &x_next[0, 0] if fused else NULL
@@ -321,8 +299,8 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
         stop = min(m, i + share)
         while i < stop:
             size = min(piece, stop - i)
-            update_bands(&rule, size, n, k, x_0 + i, m, dz_0, band,
-                         bands + threadid() * band_size, w_0 + i * n, s + i * n, t + i * n)
+            update_bands(&r, size, n, k, x_0 + i, m, dz_0, band,
+                         bands + threadid() * band_size, w_0 + i * n, &s, i * n)
             if fused:
                 block(ahead, n, size, next_0 + i, m, 1, w_0 + i * n, n, False,
                       <const floating *> NULL, i > p * share, partial + p * ahead * n, n, IDENTITY)

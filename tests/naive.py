@@ -48,11 +48,10 @@ def dense_dw(x, dz, start, dw):
             dw[k, o] = sum(a[n][start + k] * c[n][o] for n in range(len(a)))
 
 
-def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
+def dense_dw_update(x, dz, w, state, rule, x_next, y_next):
     dw = w.copy()
     dense_dw(x, dz, 0, dw)
-    flat = [a.reshape(-1) for a in (w, dw, *state)]
-    globals()[update](*flat, *scalars)
+    update(w.reshape(-1), dw.reshape(-1), state, rule)
     if x_next is not None:
         dense(x_next, w, None, 0, y_next)
 
@@ -256,47 +255,57 @@ def mse(x, targets, weight, dx):
     return weight * math.fsum(losses) / n
 
 
-def sgd_update(param, grad, learning_rate):
-    for i, g in enumerate(grad.tolist()):
-        param[i] = float(param[i]) - learning_rate * g
+def update(param, grad, state, rule):
+    """The rule, number by number; state in full."""
+    for i in range(len(param)):
+        p, g, s = float(param[i]), float(grad[i]), [float(a[i]) for a in state]
+        g = min(max(rule.scale * g, -rule.limit), rule.limit)
+        if rule.decoupled:
+            p -= rule.learning_rate * rule.weight_decay * p
+        else:
+            g += rule.weight_decay * p
+        param[i], *s = globals()[f"_{rule.name}"](p, g, *s, rule)
+        for array, value in zip(state, s, strict=True):
+            array[i] = value
 
 
-def momentum_update(param, grad, velocity, learning_rate, momentum, nesterov, rate_in_velocity):
-    for i, g in enumerate(grad.tolist()):
-        pull = learning_rate * g if rate_in_velocity else g
-        v = momentum * float(velocity[i]) + pull
-        delta = momentum * v + pull if nesterov else v
-        velocity[i] = v
-        param[i] = float(param[i]) - (delta if rate_in_velocity else learning_rate * delta)
+def _sgd(p, g, r):
+    return (p - r.learning_rate * g,)
 
 
-def adagrad_update(param, grad, accumulator, learning_rate, epsilon, epsilon_inside_root):
-    for i, g in enumerate(grad.tolist()):
-        a = float(accumulator[i]) + g * g
-        accumulator[i] = a
-        param[i] = float(param[i]) - learning_rate * g / _root(a, epsilon, epsilon_inside_root)
+def _momentum(p, g, velocity, r):
+    pull = r.learning_rate * g if r.rate_in_velocity else g
+    v = r.momentum * velocity + pull
+    delta = r.momentum * v + pull if r.nesterov else v
+    return p - (delta if r.rate_in_velocity else r.learning_rate * delta), v
 
 
-def rmsprop_update(param, grad, mean_square, learning_rate, rho, epsilon, epsilon_inside_root):
-    for i, g in enumerate(grad.tolist()):
-        s = rho * float(mean_square[i]) + (1 - rho) * g * g
-        mean_square[i] = s
-        param[i] = float(param[i]) - learning_rate * g / _root(s, epsilon, epsilon_inside_root)
+def _adagrad(p, g, a, r):
+    a += g * g
+    return p - r.learning_rate * g / _root(a, r.epsilon, r.epsilon_inside_root), a
 
 
-def adam_update(
-    param, grad, m, v, step, learning_rate, beta_1, beta_2, epsilon, epsilon_inside_root,
-    bias_correction,
-):  # fmt: skip
-    for i, g in enumerate(grad.tolist()):
-        first = beta_1 * float(m[i]) + (1 - beta_1) * g
-        second = beta_2 * float(v[i]) + (1 - beta_2) * g * g
-        m[i], v[i] = first, second
-        if bias_correction:
-            first /= 1 - beta_1**step
-            second /= 1 - beta_2**step
-        delta = first / _root(second, epsilon, epsilon_inside_root)
-        param[i] = float(param[i]) - learning_rate * delta
+def _adadelta(p, g, s, d, r):
+    s = r.rho * s + (1 - r.rho) * g * g
+    step = math.sqrt((d + r.epsilon) / (s + r.epsilon)) * g
+    return p - r.learning_rate * step, s, r.rho * d + (1 - r.rho) * step**2
+
+
+def _rmsprop(p, g, s, r):
+    s = r.rho * s + (1 - r.rho) * g * g
+    return p - r.learning_rate * g / _root(s, r.epsilon, r.epsilon_inside_root), s
+
+
+def _adam(p, g, m, v, r):
+    m = r.beta_1 * m + (1 - r.beta_1) * g
+    v = r.beta_2 * v + (1 - r.beta_2) * g * g
+    root = _root(v * r.correction_2, r.epsilon, r.epsilon_inside_root)
+    return p - r.learning_rate * m * r.correction_1 / root, m, v
+
+
+def _lion(p, g, m, r):
+    c = r.beta_1 * m + (1 - r.beta_1) * g
+    return p - r.learning_rate * ((c > 0) - (c < 0)), r.beta_2 * m + (1 - r.beta_2) * g
 
 
 def _root(square, epsilon, inside):

@@ -64,7 +64,7 @@ def test_info(capsys, tmp_path):
     assert list(data["ops"]) == list(OPS)
     # 64 × 80 times 80 × 70: a multiplication and an addition each
     assert data["ops"]["dense"]["example"]["flops"] == 2 * 64 * 80 * 70
-    assert data["ops"]["adam_update"]["example"]["bytes"] == 7 * 80 * 70 * 4
+    assert data["ops"]["update"]["example"]["bytes"] == 7 * 80 * 70 * 4
 
 
 # --- compare ---

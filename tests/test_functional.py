@@ -417,8 +417,10 @@ UPDATES = {
     "sgd_update": ((), {}),
     "momentum_update": (("velocity",), {}),
     "adagrad_update": (("accumulator",), {}),
+    "adadelta_update": (("mean_square", "mean_square_step"), {}),
     "rmsprop_update": (("mean_square",), {}),
     "adam_update": (("m", "v"), {"step": 3}),
+    "lion_update": (("m",), {}),
 }
 every_update = pytest.mark.parametrize("name", UPDATES)
 

@@ -47,7 +47,8 @@ def pool_geometry(sizes: Sizes) -> Geometry2D:
 def describe(sizes: Sizes) -> str:
     """The sizes of a shape as text: ``64x80x70``, ``8x28x28x96 5x5 same groups 2 to 256``."""
     if "h" not in sizes:
-        return "x".join(str(v) for v in sizes.values() if isinstance(v, int))
+        words = [str(sizes[key]) for key in ("rule", "state") if sizes.get(key, "full") != "full"]
+        return " ".join([*words, "x".join(str(v) for v in sizes.values() if isinstance(v, int))])
     words = ["x".join(str(sizes[key]) for key in "nhwc")]
     words.append("x".join(map(str, _pair(sizes["kernel" if "kernel" in sizes else "window"]))))
     if sizes["padding"] != "valid":

@@ -71,7 +71,7 @@ def settings(
     args: argparse.Namespace, network: str, epochs: int = 0, steps: int = 0, every: int = 100
 ) -> Settings:
     """The settings of a run, those of the shared options with these."""
-    rate = optimizers.get(args.optimizer, args.learning_rate).learning_rate
+    rate = optimizers.get(args.optimizer, args.learning_rate).rate(1)
     return Settings(
         network, args.optimizer, rate, args.batch_size, epochs, steps, every, args.seed
     )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from fastnn.cli.options import CommandParser, table, write_json
 from fastnn.config import config, show_config
 from fastnn.ops import OPS, Op
+from fastnn.rules import Rule
 
 
 def add_options(parser: CommandParser) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         "\nflops and bytes: a batch of 64 through Dense(80 → 70) in float32; losses of 10\n"
         "classes. exact: on integer data all backends give the same bits; else they agree within\n"
-        "so many units in the last place."
+        "so many units in the last place. The update is Adam's."
     )
     write_json(args.json, {"config": config(), "ops": ops})
 
@@ -54,9 +55,7 @@ def example_cost(op: Op) -> dict[str, int] | None:
                   "dw": (k, o), "db": (o,)},
         "activation": dict.fromkeys(("x", "y", "dy", "dx"), (n * o,)),
         "loss": dict.fromkeys(("x", "targets", "dx"), (n, classes)) | {"labels": (n,)},
-        "update": dict.fromkeys(
-            ("param", "grad", "velocity", "accumulator", "mean_square", "m", "v"), (k * o,)
-        ),
+        "update": dict.fromkeys(("param", "grad"), (k * o,)),
     }  # fmt: skip
     if op.family not in examples:
         return None
@@ -64,6 +63,7 @@ def example_cost(op: Op) -> dict[str, int] | None:
     arguments: dict[str, Any] = dict.fromkeys(inspect.signature(op.flops).parameters)
     for name in arguments.keys() & shapes.keys():
         arguments[name] = np.empty(shapes[name], np.int64 if name == "labels" else np.float32)
-    if "state" in arguments:  # of Adam
-        arguments["state"] = (np.empty((k, o), np.float32),) * 2
+    if "rule" in arguments:
+        arguments["rule"] = Rule("adam", 1e-3)
+        arguments["state"] = (np.empty(k * o, np.float32),) * 2
     return {"flops": op.flops(**arguments), "bytes": op.bytes(**arguments)}

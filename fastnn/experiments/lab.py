@@ -91,7 +91,7 @@ class SGD(Optimizer):
     """w ← w − α g"""
 
     def update(self, w: Array, g: Array, step: int) -> None:
-        w -= self.learning_rate * g
+        w -= self.rate(step) * g
 
 
 class Momentum(Optimizer):
@@ -100,7 +100,7 @@ class Momentum(Optimizer):
     state = ("v",)
 
     def update(self, w: Array, g: Array, v: Array, step: int) -> None:
-        v[...] = 0.9 * v + self.learning_rate * g
+        v[...] = 0.9 * v + self.rate(step) * g
         w -= v
 
 
@@ -111,7 +111,7 @@ class Adagrad(Optimizer):
 
     def update(self, w: Array, g: Array, v: Array, step: int) -> None:
         v += g**2
-        w -= self.learning_rate * g / np.sqrt(v + EPSILON)
+        w -= self.rate(step) * g / np.sqrt(v + EPSILON)
 
 
 class RMSProp(Optimizer):
@@ -121,7 +121,7 @@ class RMSProp(Optimizer):
 
     def update(self, w: Array, g: Array, v: Array, step: int) -> None:
         v[...] = 0.9 * v + 0.1 * g**2
-        w -= self.learning_rate * g / np.sqrt(v + EPSILON)
+        w -= self.rate(step) * g / np.sqrt(v + EPSILON)
 
 
 class Adam(Optimizer):
@@ -136,7 +136,7 @@ class Adam(Optimizer):
         v[...] = 0.99 * v + 0.01 * g**2
         m_hat = m / (1 - 0.9**step)
         v_hat = v / (1 - 0.99**step)
-        w -= self.learning_rate * m_hat / (np.sqrt(v_hat) + EPSILON)
+        w -= self.rate(step) * m_hat / (np.sqrt(v_hat) + EPSILON)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -43,7 +43,7 @@ def with_arrays(
     """The arguments with ``change`` applied to every array."""
 
     def changed(value: Any) -> Any:
-        if isinstance(value, tuple):
+        if type(value) is tuple:
             return tuple(map(changed, value))
         return change(value) if isinstance(value, np.ndarray) else value
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cases import Data
+from cases import Data, update
 from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.rules import Rule
 
 Cases = Iterator[tuple[str, tuple[Any, ...]]]
 
@@ -93,15 +94,6 @@ def dense_db(data: Data, size: str) -> Cases:
         yield f"(N={n}, O={o})", (data.array(n, o), data.output(o))
 
 
-#: The update ops with the number of their state arrays and the rest of their arguments.
-UPDATES = {
-    "sgd_update": (0, (0.03,)),
-    "momentum_update": (1, (0.03, 0.9, True, False)),
-    "adagrad_update": (1, (0.03, 1e-8, True)),
-    "rmsprop_update": (1, (0.003, 0.9, 1e-8, False)),
-    "adam_update": (2, (3, 1e-3, 0.9, 0.999, 1e-8, False, True)),
-}
-
 #: (N, K, O): panels have up to 192 rows and 128 KB (Cython) or 512 KB (the others).
 FULL_STREAMED = [
     (1, 1, 1),
@@ -120,12 +112,22 @@ FULL_STREAMED = [
 def dense_dw_update(data: Data, size: str) -> Cases:
     for n, k, o in TINY if size == "tiny" else FULL_STREAMED:
         # A rate of 1/4 keeps w exact, and so the product with the next batch.
-        for ahead, updates in ((0, UPDATES), (n + 1, {"sgd_update": (0, (0.25,))})):
-            for update, (states, scalars) in updates.items():
-                x, dz, w = data.array(n, k), data.array(n, o), data.array(k, o)
-                state = tuple(data.positive(k, o) for _ in range(states))
-                following = (data.array(ahead, k), data.output(ahead, o)) if ahead else (None, None)
-                yield (
-                    f"(N={n}, K={k}, O={o}), {update}{', next batch' * bool(ahead)}",
-                    (x, dz, w, state, update, scalars, *following),
-                )
+        yield _streamed(data, n, k, o, n + 1, Rule("sgd", 0.25), "full")
+        for name, forms in update.FORMS.items():
+            for treatment in ({}, update.TREATMENTS[-1]):
+                rule = Rule(name, 0.03, **forms[-1], **treatment)
+                yield _streamed(data, n, k, o, 0, rule, "full")
+        for form in () if size == "tiny" else ("bfloat16", "8bit"):
+            for name in ("momentum", "adam"):
+                rule = Rule(name, 0.03, **update.FORMS[name][-1], seed=5, place=640)
+                yield _streamed(data, n, k, o, 0, rule, form)
+
+
+def _streamed(
+    data: Data, n: int, k: int, o: int, ahead: int, rule: Rule, form: str
+) -> tuple[str, tuple[Any, ...]]:
+    x, dz, w = data.array(n, k), data.array(n, o), data.array(k, o)
+    state = update.state(data, rule, k * o, form)
+    following = (data.array(ahead, k), data.output(ahead, o)) if ahead else (None, None)
+    words = f"{update.text(rule)}, {form} state{', next batch' * bool(ahead)}"
+    return f"(N={n}, K={k}, O={o}), {words}", (x, dz, w, state, rule, *following)

@@ -24,6 +24,7 @@ import numpy as np
 from fastnn.backends import threads
 from fastnn.geometry import Axis, Conv2DGeometry, Geometry2D
 from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.rules import RULES, Rule
 
 #: Threads' parts of an elementwise op are cut at multiples of this many elements: of every
 #: vector length, so that the compiler's vector loop and its remainder meet the same elements
@@ -163,8 +164,7 @@ def warmup(dtype: str = "float32") -> None:
         for name in ("relu", "sigmoid", "tanh"):
             getattr(activation, name)(p, g)
             getattr(activation, f"{name}_backward")(p, g, v)
-        update.sgd_update(p, g, 0.1)
-        update.momentum_update(p, g, m, 0.1, 0.9, False, True)
-        update.adagrad_update(p, g, m, 0.1, 1e-8, True)
-        update.rmsprop_update(p, g, m, 0.1, 0.9, 1e-8, True)
-        update.adam_update(p, g, m, v, 1, 0.1, 0.9, 0.999, 1e-8, False, True)
+        for name, rule in RULES.items():
+            states = (m, v)[: len(rule.state)]
+            update.update(p, g, states, Rule(name, 0.1, epsilon=1e-8))
+        update.update(p, g, (m, v), Rule("adam", 0.1, epsilon=1e-8, weight_decay=0.1))

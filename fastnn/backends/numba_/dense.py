@@ -23,8 +23,8 @@ from fastnn.backends.numba_ import (
     parallel_kernel,
     plain,
 )
-from fastnn.backends.numba_ import update as updates
 from fastnn.backends.numba_.activation import sigmoid, tanh
+from fastnn.backends.numba_.update import update
 from fastnn.backends.reference.dense import update_by_panels
 from fastnn.ops import FUSED_ACTIVATIONS
 
@@ -54,8 +54,8 @@ def dense_dw(x, dz, start, dw):
     _run(_columns(x, start), _rows(dz), x.shape[0], dw.reshape(-1)[:0], False, dw)
 
 
-def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
-    update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
+def dense_dw_update(x, dz, w, state, rule, x_next, y_next):
+    update_by_panels(dense_dw, update, x, dz, w, state, rule)
     if x_next is not None:
         dense(x_next, w, None, FUSED_ACTIVATIONS["identity"], y_next)
 

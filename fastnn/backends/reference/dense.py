@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from fastnn.backends.reference import update as updates
 from fastnn.backends.reference.activation import relu, sigmoid, tanh
+from fastnn.backends.reference.update import update
 from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.rules import part, rows_together
 
 #: Bytes of a panel of the gradient: a part of an L2 cache, yet few calls for a large layer.
 PANEL_BYTES = 1 << 19
@@ -51,25 +52,27 @@ def dense_db(dz, db):
     np.sum(dz, axis=0, out=db)
 
 
-def dense_dw_update(x, dz, w, state, update, scalars, x_next, y_next):
-    """dw = xᵀ dz goes straight to the optimizer: update(w, dw, *state, *scalars). Then the next
-    step's y_next = x_next w, unless x_next is None: a fast kernel does it while w is at hand.
+def dense_dw_update(x, dz, w, state, rule, x_next, y_next):
+    """dw = xᵀ dz goes straight to the optimizer: update(w, dw, state, rule). Then the next step's
+    y_next = x_next w, unless x_next is None: a fast kernel does it while w is at hand.
 
-    x (N, K), dz (N, O), w (K, O), x_next (M, K), y_next (M, O); ``state`` a tuple of arrays like w,
-    ``update`` the name of an update op, ``scalars`` its arguments after the arrays. No array of
-    the size of dw is made.
+    x (N, K), dz (N, O), w (K, O), x_next (M, K), y_next (M, O); ``state`` and ``rule`` as in
+    ``update``, for n = K·O elements. No array of the size of dw is made.
     """
-    update_by_panels(dense_dw, getattr(updates, update), x, dz, w, state, scalars)
+    update_by_panels(dense_dw, update, x, dz, w, state, rule)
     if x_next is not None:
         np.matmul(x_next, w, out=y_next)
 
 
-def update_by_panels(dense_dw, update, x, dz, w, state, scalars):
+def update_by_panels(dense_dw, update, x, dz, w, state, rule):
     """Panels of rows of dw, each handed to ``update`` while it is in cache."""
-    rows = max(1, PANEL_BYTES // max(w[:1].nbytes, 1))
-    panel = np.empty((min(rows, len(w)), w.shape[1]), w.dtype)
+    together, columns = rows_together(w.shape[1], state), w.shape[1]
+    rows = max(1, PANEL_BYTES // max(w[:1].nbytes * together, 1)) * together
+    panel = np.empty((min(rows, len(w)), columns), w.dtype)
     for start in range(0, len(w), rows):
-        part = slice(start, start + rows)
-        dw = panel[: len(w[part])]
+        values = w[start : start + rows].reshape(-1)
+        dw = panel[: values.size // max(columns, 1)]
         dense_dw(x, dz, start, dw)
-        update(w[part].reshape(-1), dw.reshape(-1), *(s[part].reshape(-1) for s in state), *scalars)
+        first = start * columns
+        here = part(state, first, first + values.size)
+        update(values, dw.reshape(-1), here, rule._replace(place=rule.place + first))
