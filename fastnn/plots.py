@@ -1,9 +1,10 @@
-"""Pictures of experiments: curves, confusion matrices, predictions (PNG), weights (animated GIF).
+"""Pictures of experiments: curves, confusion matrices, predictions, paths over contours (PNG), and
+movies of weights and of paths (animated GIF).
 
-PNGs need matplotlib, which is an extra of the installation; the GIF needs Pillow only. Figures
-are drawn in memory, without display and without pyplot's global state, and written whole or not
-at all. Colours are those of Okabe and Ito (2008), and lines differ in their dashes and right and
-wrong in a mark too, so that a picture says the same in grey.
+All but the movie of weights need matplotlib, which is an extra of the installation; that one needs
+Pillow only. Figures are drawn in memory, without display and without pyplot's global state, and
+written whole or not at all. Colours are those of Okabe and Ito (2008); lines differ in their dashes
+too, and ends of paths and right and wrong in a mark, so that a picture says the same in grey.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ Path = str | os.PathLike[str]
 
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 _GUESSED, _TRUE, _WRONG = "#BBBBBB", "#7CC7A9", "#B03A00"
 _DPI = 110
 #: Inches: the side of a picture in ``predictions``, and a line of text or a bar below it.
@@ -285,12 +287,142 @@ def weight_movie(
         draw.fontmode = "1"
         draw.text((4, 2), f"epoch {epoch}    scale ±{scale:.2g}", fill=black, font=font)
         pictures.append(picture)
-    data = io.BytesIO()
-    pictures[0].save(
-        data, "GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
-        duration=[milliseconds] * (len(pictures) - 1) + [12 * milliseconds],
-    )  # fmt: skip
-    write_atomically(path, data.getvalue())
+    _save_movie(pictures, path, milliseconds)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A surface and the paths over it.
+
+    ``value`` is a function of arrays x and y, ``limits`` are the picture's ends (x, x, y, y),
+    ``levels`` rising contours, ``minima`` points (x, y). ``paths[label]`` (n + 1, 2) are finite
+    points, in the picture or not; all begin at the same one.
+    """
+
+    title: str
+    value: Callable[[Array, Array], Array]
+    limits: tuple[float, float, float, float]
+    levels: ArrayLike
+    minima: Sequence[tuple[float, float]]
+    paths: Mapping[str, Array]
+
+
+def contours(path: Path, scenes: Sequence[Scene]) -> None:
+    """Draw paths over contours, a sub-plot for each scene; what lies outside is cut off.
+
+    A path has small marks after 10, 20, 50, 100 … steps, and a large one at its end. One legend
+    serves all scenes, which must have the same labels.
+    """
+    if not scenes or not scenes[0].paths or any([*s.paths] != [*scenes[0].paths] for s in scenes):
+        raise ValueError("contours: expected at least one scene, and the same labels in each")
+    if len(scenes) == 1:
+        _save(_figure_of(scenes[0], 8.0, 4.3)[0], path)
+        return
+    # The legend has the last cell.
+    columns = 2 if len(scenes) == 3 else 3
+    rows = -(-(len(scenes) + 1) // columns)
+    figure = _figure(5.0 * columns, 4.1 * rows)
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, scene in zip(cells, scenes, strict=False):
+        lines, heads = _draw_scene(axes, scene)
+    for axes in cells[len(scenes) :]:
+        axes.set_axis_off()
+    _legend(cells[-1], lines, heads, loc="center")
+    _save(figure, path)
+
+
+def path_movie(path: Path, scene: Scene, *, frames: int = 60, milliseconds: int = 120) -> None:
+    """Write an animated GIF of the paths as they grow, each behind its head.
+
+    There are at most ``frames`` of them, one for each of the first steps and fewer later: the
+    start, then steps in geometric progression.
+    """
+    steps = max((len(points) for points in scene.paths.values()), default=0) - 1
+    if steps < 1 or frames < 2:
+        raise ValueError("path_movie: expected a path of two points or more, and two frames")
+    figure, lines, heads = _figure_of(scene, 7.0, 3.7)
+    axes = lines[0].axes
+    step_text = axes.text(0.02, 0.97, "", transform=axes.transAxes, va="top", fontsize=10,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8})  # fmt: skip
+    moving = [*lines, *heads, step_text]
+    for artist in moving:
+        artist.set_animated(True)
+    # What doesn't move is laid out and drawn once.
+    canvas = figure.canvas
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
+    pictures = []
+    for step in [0, *np.unique(np.geomspace(1, steps, frames - 1).astype(int)).tolist()]:
+        canvas.restore_region(background)
+        step_text.set_text(f"step {step}")
+        for line, head, points in zip(lines, heads, scene.paths.values(), strict=True):
+            so_far = points[: step + 1]
+            line.set(data=so_far.T, markevery=_marks(len(so_far)))
+            head.set_data(*so_far[-1:].T)
+        for artist in moving:
+            axes.draw_artist(artist)
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    # One palette, of the last frame, and no dithering: what rests, costs nothing. The octree keeps
+    # the colours of thin lines, where the median cut would mix them with others.
+    palette = pictures[-1].quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    _save_movie(pictures, path, milliseconds)
+
+
+def _figure_of(scene: Scene, width: float, height: float) -> tuple[Any, list[Any], list[Any]]:
+    """A figure with one scene and its legend beside it, the paths' lines and their ends' marks."""
+    figure = _figure(width, height)
+    # Without some room the layout cuts the first digit beside axes of a fixed shape.
+    figure.get_layout_engine().set(w_pad=0.12)
+    lines, heads = _draw_scene(figure.subplots(), scene)
+    _legend(figure, lines, heads, loc="outside right center")
+    return figure, lines, heads
+
+
+def _draw_scene(axes: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
+    """Contours, paths, start and minima; returns each path's line, and the mark at its end."""
+    left, right, bottom, top = scene.limits
+    x, y = np.meshgrid(np.linspace(left, right, 400), np.linspace(bottom, top, 300))
+    values, levels = scene.value(x, y), np.asarray(scene.levels)
+    shades = np.linspace(1, 0.87, len(levels) + 1).astype(str)
+    axes.contourf(x, y, values, levels, colors=list(shades), extend="both")
+    axes.contour(x, y, values, levels, colors="#A8A8A8", linewidths=0.5)
+    lines, heads = [], []
+    for number, (label, points) in enumerate(scene.paths.items()):
+        style = {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+            "markeredgecolor": "white",
+        }
+        # After a round of colours the dashes are others, so that no two lines are alike.
+        dashes = _DASHES[(number + number // len(_COLOURS)) % len(_DASHES)]
+        lines += axes.plot(
+            *points.T, label=label, linestyle=dashes, linewidth=1.4, zorder=3,
+            markevery=_marks(len(points)), markersize=5.5, markeredgewidth=0.5, **style,
+        )  # fmt: skip
+        heads += axes.plot(*points[-1:].T, linestyle="", markersize=8, zorder=4, **style)
+    start = next(iter(scene.paths.values()))[0]
+    axes.plot(*start, "o", markersize=9, markerfacecolor="white", markeredgecolor="black",
+        zorder=2.5, label="start")  # fmt: skip
+    axes.plot(*np.transpose(scene.minima), "*", markersize=18, markerfacecolor="white",
+        markeredgecolor="black", linestyle="", zorder=2.5, label="minimum")  # fmt: skip
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    # A step of gradient descent is at right angles to the contours, and is to look so.
+    axes.set_aspect("equal")
+    axes.set_title(scene.title, fontsize="medium")
+    return lines, heads
+
+
+def _marks(points: int) -> list[int]:
+    """Steps to mark: 10, 20, 50, 100 and so on, before the last point."""
+    return [m * 10**k for k in range(1, 6) for m in (1, 2, 5) if m * 10**k < points - 1]
+
+
+def _legend(place: Any, lines: Sequence[Any], heads: Sequence[Any], loc: str) -> None:
+    axes = lines[0].axes
+    rest = [line for line in axes.get_lines() if line.get_label() in ("start", "minimum")]
+    place.legend(handles=[*lines, *rest], fontsize="small", handlelength=4, loc=loc)
 
 
 #: Colours of the weights; an odd number, so that zero is white.
@@ -324,4 +456,14 @@ def _row_of_axes(figure: Any, n: int, widths: Sequence[float] | None = None) -> 
 def _save(figure: Any, path: Path) -> None:
     data = io.BytesIO()
     figure.savefig(data, format="png")
+    write_atomically(path, data.getvalue())
+
+
+def _save_movie(pictures: Sequence[Image.Image], path: Path, milliseconds: int) -> None:
+    """An animated GIF that repeats itself; the last picture stays a while."""
+    data = io.BytesIO()
+    pictures[0].save(
+        data, "GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
+        duration=[milliseconds] * (len(pictures) - 1) + [12 * milliseconds],
+    )  # fmt: skip
     write_atomically(path, data.getvalue())

@@ -267,7 +267,7 @@ def fails(capsys, args, *parts, code=2):
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        ([], ["expected a command", "compare, lab, office31, mnist, cifar10, train, info"]),
+        ([], ["expected a command", "compare, lab, paths, office31, mnist, cifar10, train, info"]),
         (["trian"], ["unknown command 'trian'", "did you mean 'train'"]),
         (["--threads", "1", "info"], ["--threads: give the command first"]),
         (["info", "--treads", "1"], ["unrecognized arguments: --treads 1"]),

@@ -14,13 +14,14 @@ import numpy as np
 
 import fastnn
 from fastnn.backends import threads
-from fastnn.cli import cifar10, compare, info, lab, mnist, office31, train
+from fastnn.cli import cifar10, compare, info, lab, mnist, office31, paths, train
 from fastnn.cli.options import CommandParser
 from fastnn.errors import unknown
 
 COMMANDS = {
     "compare": compare,
     "lab": lab,
+    "paths": paths,
     "office31": office31,
     "mnist": mnist,
     "cifar10": cifar10,

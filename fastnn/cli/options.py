@@ -128,6 +128,18 @@ def names(kind: str, valid: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 @_typed
+def point(text: str) -> tuple[float, float]:
+    """A point of the plane: ``X,Y``, two finite numbers."""
+    try:
+        x, y = map(float, text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"expected two numbers X,Y, got {text!r}")
+    return x, y
+
+
+@_typed
 def seeds(text: str) -> list[int]:
     """Seeds: ``1,2,3``, ``0-9`` or both, ``0-4,7``. Each once, a thousand at most."""
     found: list[int] = []
