@@ -164,7 +164,7 @@ def two_headed(dtype="float32", seed=3):
 
 #: Those that train a network with hidden layers from its random weights; the others are for linear
 #: models.
-TRAINERS = [name for name in optimizers.OPTIMIZERS if name not in ("ftrl", "adagrad_da")]
+TRAINERS = [name for name in optimizers.OPTIMIZERS if name not in ("ftrl", "adagrad-da")]
 #: Those whose rule is a kernel.
 FUSED = [name for name in optimizers.OPTIMIZERS if not optimizers.get(name).in_python]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn import backends, optimizers, plots
+from fastnn import plots
 from fastnn.errors import unknown
-from fastnn.optimizers import Optimizer
+from fastnn.optimizers import OPTIMIZERS, Optimizer
 
 Array = NDArray[Any]
 Point = tuple[float, float]
@@ -30,11 +30,6 @@ TOLERANCE = 0.05
 #: Rates to choose from: six a decade, nearly evenly spaced in their logarithm, in short numbers.
 RATES = tuple(float(f"{m}e{k}") for k in range(-4, 2) for m in (1, 1.5, 2, 3, 5, 7))
 
-#: Every optimizer of the engine by its name, and variants that are no name there.
-OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
-    **optimizers.OPTIMIZERS,
-    "adam-uncorrected": lambda rate: optimizers.Adam(rate, bias_correction=False),
-}
 #: As many as a picture can tell apart.
 DEFAULT = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adam-uncorrected")
 
@@ -127,13 +122,12 @@ SURFACES = {
 
 def descend(optimizer: Optimizer, gradient: Gradient, start: Point, steps: int) -> Array:
     """The points after 0, 1, … steps, (steps + 1, 2) in float64; fewer if they aren't finite."""
-    rule = optimizer.rule(backends.kernels("float64"))
     point = np.array(start, np.float64)
-    state = [np.full(2, optimizer.initial_state, np.float64) for _ in optimizer.state]
+    state = optimizer.new_state(2, np.float64)
     path = [point.copy()]
     with np.errstate(all="ignore"):
         for step in range(1, steps + 1):
-            rule(point, np.array(gradient(*point)), *state, *optimizer.scalars(step))
+            optimizer.apply(point, np.array(gradient(*point)), state, step)
             if not np.isfinite(point).all():
                 break
             path.append(point.copy())

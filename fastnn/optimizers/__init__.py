@@ -61,13 +61,13 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adadelta": Adadelta,
     "rmsprop": RMSprop,
     "adam": Adam,
-    "adam_uncorrected": _uncorrected,
+    "adam-uncorrected": _uncorrected,
     "adamw": AdamW,
     "lion": Lion,
     "ftrl": Ftrl,
-    "adagrad_da": AdagradDA,
-    "proximal_gradient_descent": ProximalGradientDescent,
-    "proximal_adagrad": ProximalAdagrad,
+    "adagrad-da": AdagradDA,
+    "proximal-gradient-descent": ProximalGradientDescent,
+    "proximal-adagrad": ProximalAdagrad,
     "adafactor": Adafactor,
 }
 
