@@ -20,11 +20,9 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import limits
 from bench.worker import ENGINES
 from bench.workloads import CASES, Conv, Pool
 from fastnn.config import config
@@ -49,14 +47,12 @@ _THREAD_VARIABLES = (
 class Worker:
     """An engine's process; see bench/worker.py for the protocol."""
 
-    def __init__(self, engine: str, threads: int, library: str | None) -> None:
+    def __init__(self, engine: str, threads: int) -> None:
         self.engine = engine
         root = str(Path(__file__).parent.parent)
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}
         environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        if library:
-            environment["BENCH_LIMITS"] = library
         # The affinity is inherited by the child, and thus in force before it starts.
         ours = os.sched_getaffinity(0)
         os.sched_setaffinity(0, sorted(ours)[:threads])
@@ -329,34 +325,27 @@ def run(cases: list[str], counts: list[int], rounds: int) -> dict[str, Any]:
         "rounds": rounds, "load": os.getloadavg()[0],
         "versions": {}, "missing": {}, "rows": [], "problems": [],
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        library = None
+    for i, threads in enumerate(counts):
+        started = [Worker(name, threads) for name in ENGINES]
+        workers = []
         try:
-            library = limits.build(folder)
-        except limits.NoCompiler as error:
-            report["missing"]["machine"] = str(error)
-        for i, threads in enumerate(counts):
-            engines = [name for name in ENGINES if name != "machine" or library]
-            started = [Worker(name, threads, library) for name in engines]
-            workers = []
-            try:
-                for worker in started:
-                    answer = worker.start()
-                    if "missing" in answer:
-                        report["missing"][worker.engine] = answer["missing"]
-                    else:
-                        report["versions"][worker.engine] = answer["version"]
-                        workers.append(worker)
-                if i == 0:
-                    _print_header(report)
-                for case in cases:
-                    times, problems = run_case(case, workers, rounds)
-                    report["problems"] += problems
-                    report["rows"].append(summarise(case, threads, times))
-                    print(line(report["rows"][-1]), flush=True)
-            finally:
-                for worker in started:
-                    worker.close()
+            for worker in started:
+                answer = worker.start()
+                if "missing" in answer:
+                    report["missing"][worker.engine] = answer["missing"]
+                else:
+                    report["versions"][worker.engine] = answer["version"]
+                    workers.append(worker)
+            if i == 0:
+                _print_header(report)
+            for case in cases:
+                times, problems = run_case(case, workers, rounds)
+                report["problems"] += problems
+                report["rows"].append(summarise(case, threads, times))
+                print(line(report["rows"][-1]), flush=True)
+        finally:
+            for worker in started:
+                worker.close()
     report["groups"] = groups(report["rows"])
     if any(group["shapes"] > 1 for group in report["groups"]):
         print_groups(report["rows"])

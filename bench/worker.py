@@ -550,10 +550,10 @@ class Machine:
     """The limits: the case's multiply-adds at FMA peak, and plain loops with its traffic."""
 
     def __init__(self, threads: int) -> None:
-        from bench.limits import Limits
+        from fastnn.limits import Limits
 
-        self.limits = Limits(threads, os.environ.get("BENCH_LIMITS"))
-        self.version = "limits.c"
+        self.limits = Limits(threads)
+        self.version = "machine.h"
 
     def prepare(self, case: Case) -> Steps:
         # Functions here return the seconds of one step; they needn't carry it all out.

@@ -1,7 +1,7 @@
 """What bounds a layer, arithmetic or memory: ``python docs/convolution/intensity.py``.
 
 Flops and bytes are those of the op table: every array read or written once. The machine's two
-rates, of multiply-adds in registers and of reading memory, come from ``bench/limits.py``, which
+rates, of multiply-adds in registers and of reading memory, come from ``fastnn/limits.py``, which
 needs a C compiler. Their quotient is the ridge: what does fewer flops per byte waits for memory,
 however good its kernel. Each layer is also timed, on the backend in force.
 """
@@ -20,7 +20,7 @@ from fastnn.ops import FUSED_ACTIVATIONS, OPS
 
 sys.path.append(str(Path(__file__).parents[2]))  # for bench/, which isn't installed
 from bench import shapes
-from bench.limits import Limits, NoCompiler
+from fastnn.limits import Limits, NoLimits
 
 STREAM = 1 << 26  # floats to read: 256 MB, more than any cache
 
@@ -90,7 +90,7 @@ def main():
     fastnn.set_num_threads(options.threads)
     try:
         limits = Limits(options.threads)
-    except NoCompiler as error:
+    except NoLimits as error:
         parser.exit(1, f"{error}\n")
     peak = max(limits.peak(200_000) for _ in range(options.repeats))
     reading = min(limits.streams(0, 1, STREAM) for _ in range(options.repeats))

@@ -29,7 +29,7 @@ import fastnn
 from fastnn.geometry import conv2d_geometry
 
 sys.path.append(str(Path(__file__).parents[2]))  # for bench/, which isn't installed
-from bench.limits import Limits, NoCompiler
+from fastnn.limits import Limits, NoLimits
 
 
 def rungs():
@@ -97,7 +97,7 @@ def main():
         limits = Limits(threads=1)
         peak = max(limits.peak(200_000) for _ in range(options.repeats))
         rows.append(("the machine's limit", "", "", peak))
-    except NoCompiler:
+    except NoLimits:
         pass
     top = max(rate for *_, rate in rows)
     print(f"16 x 16 x 64 to 64, 5 x 5 SAME, float32, one thread, best of {options.repeats}")

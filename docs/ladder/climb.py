@@ -27,7 +27,7 @@ import tile
 import fastnn
 
 sys.path.append(str(Path(__file__).parents[2]))  # for bench/, which isn't installed
-from bench.limits import Limits, NoCompiler
+from fastnn.limits import Limits, NoLimits
 
 
 def steps():
@@ -81,7 +81,7 @@ def main():
     try:
         limits = Limits(threads=1)
         rates["the machine's limit"] = max(limits.peak(200_000) for _ in range(options.repeats))
-    except NoCompiler:
+    except NoLimits:
         pass
     top = max(rates.values())
     print(f"({n}, {n}) times ({n}, {n}), float32, one thread, best of {options.repeats}")

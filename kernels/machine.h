@@ -1,10 +1,25 @@
 /* What this machine allows: multiply-adds in registers, and plain loops over memory.
 
-   W is the number of floats in a vector; bench/limits.py compiles this file. */
-#include <omp.h>
+   Written so that nothing else bounds them: independent sums, aligned vectors, no calls. */
 #include <time.h>
+#include "vector.h"
 
-typedef float V __attribute__((vector_size(W * 4)));
+#if defined(_OPENMP)
+  #include <omp.h>
+#else
+  #define omp_get_thread_num() 0
+#endif
+
+#if !defined(__GNUC__)
+/* No vector extensions, no limits. */
+static double multiply_add(int threads, long rounds) { return -1; }
+static double streams(int threads, int updated, int read, float *const *arrays, long n,
+                      long repeats) { return -1; }
+static long granule(int threads) { return 0; }
+#else
+
+#define W (VECTOR_BYTES / 4)
+typedef float V __attribute__((vector_size(VECTOR_BYTES)));
 
 #if defined(__x86_64__)
   #define VECTOR "+v"
@@ -21,7 +36,7 @@ static double now(void) {
 }
 
 /* Seconds for `rounds` rounds of 12 independent vector multiply-adds on every thread. */
-double multiply_add(int threads, long rounds) {
+static double multiply_add(int threads, long rounds) {
     double start = now();
     #pragma omp parallel num_threads(threads)
     {
@@ -36,17 +51,17 @@ double multiply_add(int threads, long rounds) {
     return now() - start;
 }
 
-#define UNROLL 4
-#define STEP (UNROLL * W)
+#define AT_ONCE 4
+#define STEP (AT_ONCE * W)
 
 /* One pass over floats from..to: each updated array is read and written, the others read. */
 static inline __attribute__((always_inline)) void pass(
     int updated, int read, float *const *restrict arrays, long from, long to)
 {
-    V total[UNROLL] = {{0}};
+    V total[AT_ONCE] = {{0}};
     for (long i = from; i < to; i += STEP) {
         #pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; u++) {
+        for (int u = 0; u < AT_ONCE; u++) {
             V sum = {0};
             #pragma GCC unroll 8
             for (int j = 0; j < read; j++)
@@ -60,13 +75,14 @@ static inline __attribute__((always_inline)) void pass(
                 total[u] += sum;
         }
     }
-    for (int u = 0; u < UNROLL; u++)
+    for (int u = 0; u < AT_ONCE; u++)
         KEEP(total[u]);
 }
 
 /* Seconds for `repeats` passes over n floats (a multiple of threads * STEP) of updated + read
    arrays, those updated first; -1 if no loop was compiled for these numbers. */
-double streams(int threads, int updated, int read, float *const *arrays, long n, long repeats) {
+static double streams(int threads, int updated, int read, float *const *arrays, long n,
+                      long repeats) {
     if (updated > 3 || read > 2 || updated + read == 0 || n % ((long)threads * STEP))
         return -1;
     double start = now();
@@ -87,4 +103,5 @@ double streams(int threads, int updated, int read, float *const *arrays, long n,
 }
 
 /* Floats that n must be a multiple of, for so many threads. */
-long granule(int threads) { return (long)threads * STEP; }
+static long granule(int threads) { return (long)threads * STEP; }
+#endif
