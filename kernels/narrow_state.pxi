@@ -117,6 +117,7 @@ cdef inline void narrow(const State *state, int k, bint has_sign, Py_ssize_t pla
     cdef unsigned short *half = <unsigned short *> state.arrays[k] + place
     cdef unsigned char *codes = <unsigned char *> state.arrays[k] + place
     cdef unsigned int shift = 16 * k
+    cdef float scale
     cdef Py_ssize_t i, b, first, size
     if state.form == BFLOAT16:
         for i in range(n):
@@ -125,50 +126,65 @@ cdef inline void narrow(const State *state, int k, bint has_sign, Py_ssize_t pla
     for b in range((n + BLOCK - 1) // BLOCK):
         first = b * BLOCK
         size = min(<Py_ssize_t> BLOCK, n - first)
-        state.scales[k][(place + first) // BLOCK] = largest(wide + first, size)
-        encode(wide + first, bits + first, shift, has_sign,
-               state.scales[k][(place + first) // BLOCK], codes + first, size)
+        scale = largest(wide + first, size)
+        state.scales[k][(place + first) // BLOCK] = scale
+        if has_sign:
+            encode_signed(wide + first, bits + first, shift, scale, codes + first, size)
+        else:
+            encode(wide + first, bits + first, shift, scale, codes + first, size)
 
 
 cdef inline float largest(const floating *x, Py_ssize_t n) noexcept nogil:
-    cdef float most = 0, size
+    """The largest size. As integers, for positive floats have their order and GCC makes vectors."""
+    cdef int most = 0, size
     cdef Py_ssize_t i
     for i in range(n):
-        size = <float> size_of(x[i])
+        size = <int> bits_of(fabsf(<float> x[i]))
         most = size if size > most else most
-    return most if most >= FLT_MIN else 0
+    return float_of(most) if float_of(most) >= FLT_MIN else 0
+
+
+cdef inline void encode_signed(const floating *x, const unsigned int *bits, unsigned int shift,
+                               float scale, unsigned char *codes, Py_ssize_t n) noexcept nogil:
+    """Codes of a block of numbers with signs."""
+    cdef floating divisor = scale if scale > 0 else 1, squares = 16129, unit = 1.0 / 65536
+    cdef floating size, c, chance
+    cdef Py_ssize_t i
+    cdef int code
+    for i in range(n):
+        size = size_of(x[i]) / divisor * squares
+        c = <floating> floor_of(square_root(size), 127)
+        chance = <floating> <int> ((bits[i] >> shift) & 0xFFFFU) * unit
+        code = <int> c + <int> ((size - c * c) / (c + c + 1) > chance)
+        code = code if code < 127 else 127
+        codes[i] = <unsigned char> (128 + (code ^ -<int> (x[i] < 0)) + <int> (x[i] < 0))
 
 
 cdef inline void encode(const floating *x, const unsigned int *bits, unsigned int shift,
-                        bint has_sign, float scale, unsigned char *codes,
-                        Py_ssize_t n) noexcept nogil:
-    """Codes of a block."""
-    cdef floating zero = 0, one = 1, divisor = scale if scale > 0 else 1
-    cdef floating most = 127 if has_sign else 255, to_unit = 1.0 / 65536, size, c, low, high, up
+                        float scale, unsigned char *codes, Py_ssize_t n) noexcept nogil:
+    """Codes of a block of numbers that are never negative; only of 0 is it 0."""
+    cdef floating divisor = scale if scale > 0 else 1, powers = 4228250625.0, unit = 1.0 / 65536
+    cdef floating tiny = FLT_MIN, size, c, low, high, chance
     cdef Py_ssize_t i
+    cdef int code, least
     for i in range(n):
-        up = <floating> <int> ((bits[i] >> shift) & 0xFFFFU) * to_unit
-        size = size_of(x[i]) / divisor
-        if has_sign:
-            size = size * <floating> 16129.0
-            c = floor_of(square_root(size), most)
-            c = c + (one if (size - c * c) / (c + c + one) > up else zero)
-            c = c if c < most else most
-            codes[i] = <unsigned char> <int> (128 - c if x[i] < 0 else 128 + c)
-        else:
-            size = size * <floating> 4228250625.0
-            c = floor_of(square_root(square_root(size)), most)
-            low = (c * c) * (c * c)
-            high = ((c + one) * (c + one)) * ((c + one) * (c + one))
-            c = c + (one if (size - low) / (high - low) > up else zero)
-            c = one if c < one and <float> x[i] >= FLT_MIN else c
-            codes[i] = <unsigned char> <int> (c if c < most else most)
+        size = x[i] / divisor * powers
+        c = <floating> floor_of(square_root(square_root(size)), 255)
+        low = (c * c) * (c * c)
+        high = ((c + 1) * (c + 1)) * ((c + 1) * (c + 1))
+        chance = <floating> <int> ((bits[i] >> shift) & 0xFFFFU) * unit
+        code = <int> c + <int> ((size - low) / (high - low) > chance)
+        least = <int> (x[i] >= tiny)
+        code = code if code > least else least
+        codes[i] = <unsigned char> (code if code < 255 else 255)
 
 
 cdef inline floating square_root(floating x) noexcept nogil:
     return sqrtf(x) if floating is float else sqrt(x)
 
 
-cdef inline floating floor_of(floating x, floating most) noexcept nogil:
-    """Of a number >= 0, at most ``most``; NaN counts as most."""
-    return <floating> <int> (x if x < most else most)
+cdef inline int floor_of(floating x, int most) noexcept nogil:
+    """In 0 … most. By integers: a choice between floats, cast afterwards, GCC makes a branch."""
+    cdef int i = <int> x
+    i = i if i < most else most
+    return i if i > 0 else 0

@@ -50,9 +50,9 @@ def ledger_page(ledger: Mapping[str, Any]) -> Page:
       - ``ms_per_step``, and ``ratio_to_sgd``: the same over that of SGD on this network and engine
       - ``bytes_parameters``, ``bytes_gradients``, ``bytes_state``: per parameter
       - ``peak_bytes``: the process's peak beyond interpreter and data, or None
-      - ``moved_bytes``, ``flops``: of the update in one step, by the model of its traffic;
-        ``gb_per_s``: moved bytes by measured time; ``percent_of_limit``: of that of the memory;
-        each may be None
+      - ``moved_bytes``, ``flops``: the least a step must move and compute; ``gb_per_s``: moved
+        bytes by measured time; ``percent_of_limit``: time of plain loops with the same reads and
+        writes by measured time; each may be None
       - ``loss``: [[step, seconds, loss], …] with rising steps, or []; ``final_loss`` or None
       - ``accuracy``, and ``accuracy_at_equal_seconds``: of the test set, when the time is up that
         the fastest optimizer took for its steps; both from 0 to 1 or None
@@ -70,7 +70,7 @@ def ledger_page(ledger: Mapping[str, Any]) -> Page:
     here = "{cpu}, threads: {threads}, {date}".format(**environment)
     page = Page("What does an optimizer cost?", here)
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    for sentence in _answers(rows, networks):
+    for sentence in answers(rows):
         page.text(sentence)
     for network in networks:
         page.heading(network)
@@ -89,8 +89,9 @@ def _check(what: str, found: Mapping[str, Any], keys: Sequence[str]) -> None:
         raise ValueError(f"ledger_page: {what} must have {', '.join(keys)}; missing: {missing}")
 
 
-def _answers(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
+def answers(rows: Sequence[Row]) -> list[str]:
     """What Adam costs against SGD, a sentence or two for each network; they hold for this run."""
+    networks = list(dict.fromkeys(row["network"] for row in rows))
     plain = {
         (row["network"], _engine(row), row["optimizer"]): row
         for row in rows
@@ -110,16 +111,14 @@ def _answers(rows: Sequence[Row], networks: Sequence[str]) -> list[str]:
             continue
         engine, (sgd, adam) = next(iter(pairs.items()))
         size = _COLUMNS["bytes per parameter"]
-        others = [
-            f"{number(r['ratio_to_sgd'])} ({e})" for e, (_, r) in pairs.items() if e != engine
-        ]
+        others = [f"{r['ratio_to_sgd']:.2f} ({e})" for e, (_, r) in pairs.items() if e != engine]
         smaller = [
             f"{number(size(row))} with {row['state']} state"
             for row in rows
             if (row["network"], _engine(row), row["optimizer"]) == (network, engine, "Adam")
             and row["state"] != "float32"
         ]
-        times, before, after = number(adam["ratio_to_sgd"]), number(size(sgd)), number(size(adam))
+        times, before, after = f"{adam['ratio_to_sgd']:.2f}", number(size(sgd)), number(size(adam))
         text = (
             f"{network}: with {engine}, a step with Adam takes {times} times as long as one with "
             f"SGD{_listed(others, '; elsewhere ')}. It keeps {after} bytes per parameter in place "
@@ -171,14 +170,14 @@ def _network(page: Page, rows: Sequence[Row], limits: Mapping[str, float | None]
     rates = {v: row["gb_per_s"] for v, row in mains.items() if row["gb_per_s"] is not None}
     if rates:
         page.bars(
-            f"Memory traffic of the update with {main}", list(rates), {main: list(rates.values())},
+            f"Memory traffic of a step with {main}", list(rates), {main: list(rates.values())},
             "GB/s", reference=("limit of the memory", memory) if memory else None,
         )  # fmt: skip
     modelled = {v: row for v, row in mains.items() if row["flops"] and row["moved_bytes"]}
     intensity = {v: row["flops"] / row["moved_bytes"] for v, row in modelled.items()}
     points = {v: (x, x * rates[v]) for v, x in intensity.items() if v in rates}
     if points and peak and memory:
-        page.roofline(f"Roofline of the update with {main}", points, peak, {"memory": memory})
+        page.roofline(f"Roofline of a step with {main}", points, peak, {"memory": memory})
     columns = {
         head: figure
         for head, figure in _COLUMNS.items()

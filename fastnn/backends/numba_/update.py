@@ -285,7 +285,8 @@ def _encode(wide, bits, shift, signed, codes, scales):
         x = wide[first : first + BLOCK]
         largest = np.float32(0)
         for i in range(x.size):
-            largest = max(largest, np.float32(abs(x[i]))) if x[i] == x[i] else largest
+            size = np.float32(abs(x[i]))
+            largest = largest if size <= largest else size
         if largest < _TINY:
             largest = np.float32(0)
         scales[first // BLOCK] = largest
@@ -310,4 +311,5 @@ def _encode(wide, bits, shift, signed, codes, scales):
 
 @kernel
 def _floor(x, most):
-    return np.floor(x) if x < most else most
+    zero = most - most
+    return np.floor(x) if x < most else (most if x < np.inf else zero)

@@ -184,24 +184,24 @@ def _encode(x, bits, signed, codes, scales):
     size = np.abs(x).astype(np.float32)
     blocks = np.zeros((len(scales), BLOCK), np.float32)
     blocks.ravel()[: x.size] = size
-    scales[:] = np.fmax.reduce(blocks, axis=1, initial=0)
+    scales[:] = blocks.max(axis=1, initial=0)
     scales[scales < _TINY] = 0
     scale = np.repeat(scales, BLOCK)[: x.size].astype(x.dtype)
-    part = np.abs(x) / np.where(scale == 0, x.dtype.type(1), scale)
-    up = bits.astype(x.dtype) * x.dtype.type(2**-16)
+    share = np.abs(x) / np.where(scale == 0, x.dtype.type(1), scale)
+    chance = bits.astype(x.dtype) * x.dtype.type(2**-16)
     if signed:
-        r = part * x.dtype.type(127**2)
-        c = _floor(np.sqrt(r), 127, x.dtype)
-        c += (r - c * c) / (2 * c + 1) > up
-        c = np.minimum(c, 127)
+        r = share * x.dtype.type(127**2)
+        c = _floor(np.sqrt(r), 127)
+        c = np.minimum(c + ((r - c * c) / (2 * c + 1) > chance), 127)
         codes[:] = np.where(x < 0, 128 - c, 128 + c)
     else:
-        r = part * x.dtype.type(255**4)
-        c = _floor(np.sqrt(np.sqrt(r)), 255, x.dtype)
+        r = share * x.dtype.type(255**4)
+        c = _floor(np.sqrt(np.sqrt(r)), 255)
         low, high = (c * c) * (c * c), ((c + 1) * (c + 1)) * ((c + 1) * (c + 1))
-        c += (r - low) / (high - low) > up
-        codes[:] = np.minimum(np.maximum(c, size >= _TINY), 255)
+        c = c + ((r - low) / (high - low) > chance)
+        codes[:] = np.minimum(np.maximum(c, x >= _TINY), 255)
 
 
-def _floor(x, most, dtype):
-    return np.where(x < most, np.floor(x), dtype.type(most))
+def _floor(x, most):
+    """In 0 … most; of what isn't a number 0."""
+    return np.where(x < most, np.floor(x), np.where(np.isfinite(x), x.dtype.type(most), 0))
