@@ -226,19 +226,17 @@ def test_dropout_drops_in_training_only(engine):
     last = Dense(2, use_bias=False, kernel_initializer="zeros")
     net = Sequential([Dropout(0.25), Dropout(0.25), last], (n,))
     net.compile(optimizers.SGD(1.0), "softmax_cross_entropy")
-    x, labels, ends = np.ones((1, n), np.float32), {"": np.zeros(1, np.int64)}, []
+    x, every, ends = np.ones((1, n), np.float32), np.eye(n, dtype=np.float32), []
     for seed in (1, 1, 2):
         other = peer(engine, net, threads=1, seed=seed)
-        other.step(x, labels)
-        ends.append(other.outputs(np.eye(n, dtype=np.float32))[""][:, 0])
-        value = 0.5 / 0.75**2
-        kept = ends[-1] > 0
-        np.testing.assert_allclose(ends[-1], np.where(kept, value, 0), rtol=1e-5)
+        other.step(x, {"": np.array([0])})
+        ends.append(other.outputs(every)[""][:, 0])
+        kept = ends[-1] != 0
+        np.testing.assert_allclose(ends[-1], np.where(kept, 0.5 / 0.75**2, 0), rtol=1e-5)
         assert kept.mean() == pytest.approx(0.75**2, abs=0.04)
-        first = other.outputs(np.eye(n, dtype=np.float32))[""]
-        other.step(x, labels)
-        again = other.outputs(np.eye(n, dtype=np.float32))[""]
-        assert ((first == again).all(axis=1) != kept).any(), "the same mask in every step"
+        other.step(x, {"": np.array([1])})
+        late = (other.outputs(every)[""][:, 0] != 0) & ~kept
+        assert late.any(), "the same inputs are dropped in every step"
     np.testing.assert_array_equal(ends[0], ends[1])
     assert (ends[1] != ends[2]).any(), "the seed does nothing"
 
@@ -252,9 +250,9 @@ def test_a_peer_is_no_part_of_the_model(engine):
     net.train_on_batch(x[0], labels[0])
     np.testing.assert_array_equal(other.outputs(x[0])[""], before[""])
     net.set_weights(weights)
-    view = np.asfortranarray(x[0])
-    view.flags.writeable = False
-    other.step(view, batch(labels, 0))
+    for given in (x[0].copy(), np.asfortranarray(x[0]), x[0][::-1]):
+        given.flags.writeable = False
+        other.step(given, batch(labels, 0))
     for name, value in net.get_weights().items():
         np.testing.assert_array_equal(value, weights[name])
 
@@ -272,9 +270,11 @@ def test_a_peer_keeps_no_array_of_the_model(engine, make):
     other.step(x[0], batch(labels, 0))
 
 
+@pytest.mark.parametrize("pool", [(2, 1, "same"), (3, 1, 2), (3, 3, ((0, 1), (0, 1)))])
 @pytest.mark.parametrize("engine", [TORCH])
-def test_pytorch_refuses_padding_that_its_pools_have_not(engine):
-    net = Sequential([MaxPool2D(2, strides=1, padding="same"), Flatten(), Dense(2)], (4, 4, 1))
+def test_pytorch_refuses_padding_that_its_pools_have_not(engine, pool):
+    """The last: two windows over 7 and a padding, where ``ceil_mode`` would have three."""
+    net = Sequential([MaxPool2D(*pool), Flatten(), Dense(2)], (7, 7, 1))
     net.compile("sgd", "softmax_cross_entropy")
     with pytest.raises(ValueError, match="PyTorch can't pad as MaxPool2D 'maxpool2d' does"):
         peer(engine, net, threads=1)
