@@ -31,7 +31,7 @@ def final_loss(network: ledger.Network, data, optimizer: str, rate: float, steps
                 losses.append(sum(model.step(x, labels)[1].values()))
     except FloatingPointError:
         return np.inf
-    return statistics.fmean(losses[: steps][-max(1, steps // 10) :])
+    return statistics.fmean(losses[:steps][-max(1, steps // 10) :])
 
 
 def main() -> None:

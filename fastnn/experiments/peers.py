@@ -85,6 +85,17 @@ def available() -> dict[str, str]:
     }
 
 
+def offers(engine: str, optimizer: Optimizer) -> bool:
+    """Whether the engine has that optimizer."""
+    if type(optimizer) not in _OPTIMIZERS or engine == "JAX":
+        return type(optimizer) in _OPTIMIZERS
+    try:
+        _in_torch(engine, optimizer)
+    except ValueError:
+        return False
+    return True
+
+
 def peer(engine: str, model: Sequential, threads: int, seed: int = 0) -> Peer:
     """``model``, which is built and compiled, on ``engine``, one of ``ENGINES``.
 
