@@ -132,6 +132,20 @@ def test_hundred_steps_of_adafactor(shape):
     assert np.abs(p - start).max() > 0.1
 
 
+def test_adafactor_of_inputs_that_are_always_zero():
+    """A row of weights without gradient rests; in float32 its V would be 0."""
+    optimizer, p = optimizers.Adafactor(0.1), np.ones((6, 5), "f4")
+    state = [np.zeros(s, "f4") for s in optimizer.state_shapes(p.shape)]
+    rng = np.random.default_rng(1)
+    for step in range(1, 20):
+        g = rng.standard_normal((6, 5)).astype("f4") * 1e-5
+        g[2] = 0
+        optimizer.update(p, g, *state, step)
+    assert np.isfinite(p).all()
+    np.testing.assert_array_equal(p[2], 1)
+    assert np.all(p[[0, 1, 3, 4, 5]] != 1)
+
+
 # --- schedules ----------------------------------------------------------------------------------
 
 

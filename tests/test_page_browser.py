@@ -165,7 +165,7 @@ def test_the_charts_of_a_ledger_are_there(browser, pages):
     assert len(found) == 7 + 4
     assert {role for _, role in found} == {"img"}
     titles = {title for title, _ in found}
-    assert {"Time per step", "Roofline of the update with fastnn cython"} <= titles
+    assert {"Time per step", "Roofline of a step with fastnn cython"} <= titles
     count = "return document.querySelectorAll('{}').length"
     assert browser.execute_script(count.format("main > .box > table")) == 3
     assert browser.execute_script(count.format("rect")) > 100

@@ -111,7 +111,7 @@ _DIGITS_RATES = {
 _OFFICE_RATES = {
     "sgd": 1e-4, "momentum": 1e-4, "nesterov": 1e-4, "adagrad": 3e-4, "adadelta": 0.3,
     "rmsprop": 1e-4, "adam": 1e-4, "adam-uncorrected": 1e-4, "adamw": 1e-4, "lion": 3e-5,
-    "proximal-gradient-descent": 1e-4, "proximal-adagrad": 3e-4, "adafactor": 0.01,
+    "proximal-gradient-descent": 1e-4, "proximal-adagrad": 1e-3, "adafactor": 3e-3,
 }  # fmt: skip
 
 NETWORKS: dict[str, Network] = {

@@ -146,12 +146,13 @@ class Adafactor(Optimizer):
         square = grad * grad + self.epsilon_1
         factored = param.ndim > 1
         rows += (1 - beta) * ((square.mean(axis=-1) if factored else square) - rows)
-        v = rows
         if factored:
             columns += (1 - beta) * (square.mean(axis=-2) - columns)
+            # One root after the other: of a row without gradient, the product would be 0.
             share = rows / rows.mean(axis=-1, keepdims=True)
-            v = share[..., None] * columns[..., None, :]
-        change = grad / np.sqrt(v)
+            change = grad / np.sqrt(share)[..., None] / np.sqrt(columns)[..., None, :]
+        else:
+            change = grad / np.sqrt(rows)
         change /= max(1.0, _rms(change))
         rate = min(self.rate(step), step**-0.5) * max(self.epsilon_2, _rms(param))
         param -= rate * change
