@@ -35,7 +35,7 @@ cdef extern from "tile.h" nogil:
 
 cdef enum:
     PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
-    BAND = 6 * 1536     # the same where x has few rows: in its L1 cache
+    BAND = 12 * 1536    # the same where x has few rows: nearer still
     SHARE = 1 << 19     # bytes of w a thread updates at a time
     K_PART = 1024       # long sums for few rows are cut into parts, see product_in_parts
     FEW_ROWS = 64

@@ -14,8 +14,8 @@ cdef enum:
 def update(floating[::1] param, const floating[::1] grad, tuple state, rule):
     """The rule on all elements, in chunks of CHUNK of them.
 
-    All but the first chunk begin at a line of cache of param: large arrays of NumPy's begin 16 bytes
-    after one, all of them, and vectors across lines take a tenth more time.
+    All but the first chunk begin at a line of cache of param: large arrays of NumPy's begin 16
+    bytes after one, all of them, and vectors across lines take a tenth more time.
     """
     cdef Py_ssize_t n = param.shape[0], c, start, stop, head = 0
     if n == 0:

@@ -274,8 +274,11 @@ class _Row:
         """Compile and load what a step needs, on a network of its own."""
         engine, _ = self._make()
         pairs = self._pairs()
+        started = time.perf_counter()
         for _ in range(WARM_UP):
             engine.step(*next(pairs))
+            if time.perf_counter() - started > self.job.budget:
+                break
         engine.outputs(self.x_test[:1])
         del engine
         gc.collect()
@@ -545,7 +548,9 @@ def _measured(
     limit = process("limit")
     mine: list[float] = []
     others: list[float] = []
-    for _ in range(QUICK_TURNS if quick else TURNS):
+    for turn in range(QUICK_TURNS if quick else TURNS):
+        if turn > 1 and sum(mine) > job.budget:
+            break
         if sgd:
             others += sgd("time", TURN)
         mine += process("time", TURN)
