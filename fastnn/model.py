@@ -513,7 +513,12 @@ class Sequential:
         if self._compiled:
             lines += [
                 f"gradients: {size['gradients']:,} bytes"
-                + (f" ({streamed:,} parameters are updated band by band)" if streamed else ""),
+                + (
+                    f" ({streamed:,} parameters are updated band by band: "
+                    f"{streamed * self.dtype.itemsize:,} bytes saved)"
+                    if streamed
+                    else ""
+                ),
                 f"optimizer state ({type(self.optimizer).__name__}): {size['state']:,} bytes",
             ]
         return "\n".join(lines)

@@ -145,10 +145,10 @@ class ParameterStore:
 
     def begin_step(self, kernels: SimpleNamespace) -> None:
         """Start a training step: from here the optimizer's rule and its numbers are fixed."""
-        self.step += 1
-        self._kernels = kernels
-        self.updates = -(-self.step // self.optimizer.gradient_accumulation_steps)
-        self._rule = self.optimizer.rule(self.updates)
+        step = self.step + 1
+        updates = -(-step // self.optimizer.gradient_accumulation_steps)
+        self._rule = self.optimizer.rule(updates)  # may refuse a schedule's rate
+        self._kernels, self.step, self.updates = kernels, step, updates
 
     def gradient(self, parameter: Parameter) -> Array:
         """As ``Gradients.gradient``."""

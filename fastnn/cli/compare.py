@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
     finally:
         progress.close()
     rows = [row for row in found if "error" not in row]
+    if len(found) < len(todo):
+        print(f"interrupted: {len(todo) - len(found)} of {len(todo)} rows are missing\n")
     for network in dict.fromkeys(row["network"] for row in rows):
         print(network)
         print(_table([row for row in rows if row["network"] == network]))

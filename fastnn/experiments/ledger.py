@@ -506,7 +506,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """The rows of the ledger; what they hold says ``fastnn.experiments.ledger_page``.
 
-    A row that can't be measured has an ``error`` and no figures; the others go on.
+    A row that can't be measured has an ``error`` and no figures; the others go on. After Ctrl-C the
+    rows measured so far are returned.
     """
     rows: list[dict[str, Any]] = []
     sgd: _Process | None = None
@@ -535,6 +536,9 @@ def measure(
                     if process is not sgd:
                         process.close()
                 rows.append(row)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
         finally:
             if sgd:
                 sgd.close()
