@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -129,7 +130,8 @@ def _environment(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "cpu": c["cpu"], "isa": c["isa"], "threads": c["threads"],
         "date": datetime.date.today().isoformat(), "versions": versions,
-        "command": f"fastnn {' '.join(sys.argv[1:])}",
+        # Of files the names only: where they lie is nobody's business.
+        "command": " ".join(["fastnn", *(os.path.basename(word) for word in sys.argv[1:])]),
     }  # fmt: skip
 
 

@@ -157,7 +157,13 @@ def _network(page: Page, rows: Sequence[Row], limits: Mapping[str, float | None]
         marks=("measured peak of the process", peaks) if any(peaks) else None,
     )
     for axis, (what, unit) in enumerate({"steps": "step", "time": "seconds"}.items()):
-        curves = {v: _curve(row, axis) for v, row in mains.items() if row["loss"]}
+        # A narrow state's curve lies on that of the full one; Adam's show it.
+        shown = {
+            v: row
+            for v, row in mains.items()
+            if row["loss"] and (row["state"] == "float32" or row["optimizer"] == "Adam")
+        }
+        curves = {v: _curve(row, axis) for v, row in shown.items()}
         if curves:
             title = f"Loss against {what} with {main}"
             page.lines(title, curves, unit, "loss", logy=_positive(curves))
