@@ -353,6 +353,31 @@ def test_bad_arguments(arguments, text):
         optimizers.Adam(0.1, **arguments)
 
 
+@pytest.mark.parametrize("form", ["full", "8bit"])
+def test_apply_refuses_arrays_that_do_not_fit(backend, form):
+    """By hand too: a kernel would write out of bounds."""
+    optimizer, ones = optimizers.Adam(0.1, state_dtype=form), np.ones(100, "f4")
+    state = optimizer.new_state(100, "f4")
+    for param, grad, arrays, text in [
+        (ones, ones[:50].copy(), state, "grad must be contiguous float32 (100,), got contiguous"),
+        (ones, np.ones(100), state, "grad must be contiguous float32 (100,)"),
+        (ones, None, state, "got NoneType"),
+        (ones, np.ones(200, "f4")[::2], state, "got not contiguous float32 (100,)"),
+        (ones.reshape(10, 10), ones, state, "param must be 1-D, float32 or float64"),
+        (ones.astype(int), ones, state, "param must be 1-D, float32 or float64"),
+        (ones, ones, (), f"state must have {len(state)} arrays, got 0"),
+        (ones, ones, optimizer.new_state(8, "f4"), "state[0] must be contiguous"),
+        (ones, ones, optimizer.new_state(100, "f8")[::-1] if form == "full" else state[::-1],
+         "state[0] must be contiguous"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match="Adam: .*" + re.escape(text)):
+            optimizer.apply(param, grad, arrays, 1)
+    for step in (0, -1, 1.5, "x"):
+        with pytest.raises(ValueError, match="Adam: step must be an integer >= 1"):
+            optimizer.apply(ones, ones, state, step)
+    np.testing.assert_array_equal(ones, 1)
+
+
 def test_a_rule_in_python_keeps_its_state_in_full():
     with pytest.raises(ValueError, match="Ftrl: a rule in Python needs state_dtype='full'"):
         optimizers.Ftrl(0.1, state_dtype="8bit")

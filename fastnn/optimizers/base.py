@@ -189,7 +189,11 @@ class Optimizer:
 
         param, grad (n,), float32 or float64; ``state`` from ``new_state(n, dtype)``; ``step``
         counts from 1. Clipping by a norm and accumulation belong to a model and aren't made.
+
+        Raises ``ValueError`` for arrays that aren't so, changing nothing.
         """
+        self._integer("step", step, 1)
+        self._check_arrays(param, grad, state)
         rule = self.rule(step)
         if self.in_python:
             self.update(param, treated(param, grad, rule), *state, step)
@@ -197,6 +201,24 @@ class Optimizer:
             kernels(param.dtype).update(param, grad, state, rule)
 
     # --- checks ---
+
+    def _check_arrays(self, param: Array, grad: Array, state: tuple[Array, ...]) -> None:
+        """The kernels trust what they are given."""
+        if param.ndim != 1 or param.dtype not in (np.float32, np.float64):
+            where = f"{type(self).__name__}: param"
+            raise ValueError(f"{where} must be 1-D, float32 or float64, got {_told(param)}")
+        wanted = self.new_state(param.size, param.dtype, lambda n, dtype: np.empty(n, dtype))
+        if len(state) != len(wanted):
+            raise ValueError(
+                f"{type(self).__name__}: state must have {len(wanted)} arrays, got {len(state)}"
+            )
+        names = ("param", "grad", *(f"state[{i}]" for i in range(len(state))))
+        for name, a, b in zip(names, (param, grad, *state), (param, param, *wanted), strict=True):
+            same = isinstance(a, np.ndarray) and (a.shape, a.dtype) == (b.shape, b.dtype)
+            if not same or not a.flags.c_contiguous:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be {_told(b)}, got {_told(a)}"
+                )
 
     def _number(self, name: str, value: Any, low: float = 0, high: float = math.inf) -> float:
         return check_number(type(self).__name__, name, value, low, high)
@@ -211,3 +233,11 @@ class Optimizer:
             where = f"{type(self).__name__}: {name}"
             raise ValueError(f"{where} must be an integer >= {least}, got {value!r}")
         return int(value)
+
+
+def _told(array: Any) -> str:
+    """``contiguous float32 (8,)``, or what else it is."""
+    if not isinstance(array, np.ndarray):
+        return type(array).__name__
+    order = "contiguous" if array.flags.c_contiguous else "not contiguous"
+    return f"{order} {array.dtype} {array.shape}"
