@@ -171,9 +171,10 @@ def _notes(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]
     lines = [
         "ms/step: median of forward, loss, backward and update; / SGD: over that of SGD on the",
         "  same engine, the two timed in turns (SGD's own row is of other minutes, so the quotient",
-        "  of two ms/step may differ). B/param: parameters, gradients and state, as counted; peak B/param: the most the process held from before the network was built,",
-        "  beyond interpreter and data. GB/s and % limit: the least traffic of a step against",
-        "  the time, and plain loops with the same reads and writes against it.",
+        "  of two ms/step may differ). B/param: parameters, gradients and state, as counted; peak",
+        "  B/param: the most the process held from before the network was built, beyond",
+        "  interpreter and data. GB/s and % limit: the least traffic of a step against the time,",
+        "  and plain loops with the same reads and writes against it.",
         "  loss: mean over the last tenth of the training steps. at equal time: accuracy when",
         "  the seconds were up that SGD took.",
     ]
