@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import multiprocessing
-import os
 import signal
 import statistics
 import threading
@@ -33,6 +32,7 @@ from fastnn.backends import threads
 from fastnn.callbacks import Callback
 from fastnn.datasets import load_digits, split
 from fastnn.errors import unknown
+from fastnn.experiments.processes import THREAD_VARIABLES, environment
 from fastnn.layers import Dense
 from fastnn.losses import SoftmaxCrossEntropy
 from fastnn.model import Sequential
@@ -343,19 +343,12 @@ def _settings_of_children() -> Iterator[None]:
 
     The parent hears it and ends them; each by itself would print a traceback.
     """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
-    os.environ.update(dict.fromkeys(names, "1"))
     try:
-        yield
+        with environment(THREAD_VARIABLES, "1"):
+            yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
 

@@ -13,13 +13,11 @@ import ctypes
 import gc
 import math
 import multiprocessing
-import os
 import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count
 from multiprocessing.connection import Connection
@@ -33,6 +31,7 @@ from fastnn import backends, optimizers
 from fastnn.backends import threads
 from fastnn.datasets import draw_cifar10, draw_office31, load_digits, split
 from fastnn.experiments import images, office31, peers
+from fastnn.experiments.processes import THREAD_VARIABLES, environment
 from fastnn.geometry import Conv2DGeometry
 from fastnn.layers import Dense
 from fastnn.limits import Limits, NoLimits
@@ -464,7 +463,9 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, job, folder), daemon=True)
-        with _environment(job.threads):
+        # Whatever library computes there, it has so many threads.
+        names = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
+        with environment(names, str(job.threads)):
             self.process.start()
         theirs.close()
 
@@ -483,22 +484,6 @@ class _Process:
         self.connection.close()
         self.process.terminate()
         self.process.join()
-
-
-@contextmanager
-def _environment(n: int) -> Iterator[None]:
-    """What a process started meanwhile inherits: so many threads for every library."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(n)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def measure(
