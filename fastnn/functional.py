@@ -90,6 +90,12 @@ def check_number(op: str, name: str, value: float, low: float, high: float = mat
     return float(value)
 
 
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+
+
 # --- dense ----------------------------------------------------------------------------------
 
 
@@ -948,8 +954,7 @@ def adam_update(
     ``sgd_update`` does, and for betas outside [0, 1) and a step below 1.
     """
     op = "adam_update"
-    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1:
-        raise ValueError(f"{op}: step must be an integer >= 1, got {step!r}")
+    check_count(f"{op}: step", step, 1)
     b1 = check_number(op, "beta_1", beta_1, 0, 1)
     b2 = check_number(op, "beta_2", beta_2, 0, 1)
     rule = Rule(

@@ -18,6 +18,7 @@ from fastnn.backends import DTYPES
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
 from fastnn.files import write_atomically
+from fastnn.functional import check_count
 from fastnn.layers.base import Layer, Sink
 from fastnn.layers.sequence import Chain
 from fastnn.losses import Loss
@@ -394,7 +395,7 @@ class Sequential:
     def predict(self, x: ArrayLike, batch_size: int = 256) -> Any:
         """Outputs (logits) for x: an array of the caller's own, or a dict of arrays by head."""
         inputs = self.check_inputs(x)
-        training.check_count("predict: batch_size", batch_size, 1)
+        check_count("predict: batch_size", batch_size, 1)
         shape = self.chain.output_shape
         shapes = shape if isinstance(shape, dict) else {ONLY: shape}
         found = {name: np.empty((len(inputs), *s), self.dtype) for name, s in shapes.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.callbacks import Callback
-from fastnn.functional import check_number
+from fastnn.functional import check_count, check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -245,9 +245,3 @@ class _Progress:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise ``ValueError`` unless ``value`` is an integer >= ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastnn.backends import kernels
 from fastnn.backends.reference.update import treated
 from fastnn.errors import unknown
-from fastnn.functional import check_number
+from fastnn.functional import check_count, check_number
 from fastnn.rules import BLOCK, RULES, STATES, Rule
 
 Array = NDArray[Any]
@@ -229,9 +229,7 @@ class Optimizer:
         return None if value is None else float(value)
 
     def _integer(self, name: str, value: Any, least: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            where = f"{type(self).__name__}: {name}"
-            raise ValueError(f"{where} must be an integer >= {least}, got {value!r}")
+        check_count(f"{type(self).__name__}: {name}", value, least)
         return int(value)
 
 
