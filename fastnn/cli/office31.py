@@ -45,6 +45,7 @@ from fastnn.experiments.office31 import (
     train_and_test,
 )
 from fastnn.experiments.report import Report, joined, line_of_test
+from fastnn.rules import STATES
 
 #: The stand-in: so many images, and what is done with them unless something else is asked for.
 _DRAWN_IMAGES, _DRAWN_NETWORKS, _DRAWN_EPOCHS = 1240, ((64, 32, 10),), 20
@@ -85,6 +86,11 @@ def add_options(parser: CommandParser) -> None:
         "split, the weights and the order of the images, and 1234 is the text's split")  # fmt: skip
     add("--scale", action="store_true",
         help="divide the inputs by 255; the text takes them as they are")  # fmt: skip
+    add("--state", type=name("state", STATES), default="full", metavar="NAME",
+        help="how the optimizer's state is kept: full (float32), bfloat16 or 8bit")  # fmt: skip
+    add("--keep-gradients", action="store_true",
+        help="store every gradient in memory, in place of updating large weights band by "
+        "band; the figures are the same to the bit")  # fmt: skip
     add = parser.add_argument_group("output").add_argument
     add("--report", type=count(1), default=10, metavar="N", help="epochs between report lines")
     add("--quiet", action="store_true", help="no report lines")
@@ -210,7 +216,16 @@ def _settings(args: argparse.Namespace) -> list[Settings]:
     rules = ("sgd", "adam") if args.optimizer == "both" else (args.optimizer,)
     epochs = args.epochs or (_DRAWN_EPOCHS if args.data is None else 50)
     return [
-        Settings(hidden, rule, args.learning_rate, epochs, seed, args.scale)
+        Settings(
+            hidden,
+            rule,
+            args.learning_rate,
+            epochs,
+            seed,
+            args.scale,
+            args.state,
+            args.keep_gradients,
+        )
         for hidden, rule, seed in product(networks, rules, args.seeds or [args.seed])
     ]
 
@@ -221,6 +236,7 @@ def _title(settings: Settings, data: Office31) -> str:
     return (
         f"{layers} → {len(data.domain_names)} + {len(data.object_names)}, {settings.optimizer} "
         f"with rate {settings.learning_rate:g}, seed {settings.seed}"
+        + (f", {settings.state_dtype} state" if settings.state_dtype != "full" else "")
     )
 
 

@@ -35,7 +35,9 @@ BATCH_SIZE = 10
 #: fastnn's optimizers, and Adam as one of the course's two texts has it: W ← W − α V / √(S + ε).
 OPTIMIZERS = {
     **optimizers.OPTIMIZERS,
-    "adam-inside": lambda rate: Adam(rate, beta_2=0.99, epsilon_inside_root=True),
+    "adam-inside": lambda rate, **common: Adam(
+        rate, beta_2=0.99, epsilon_inside_root=True, **common
+    ),
 }
 
 
@@ -76,6 +78,10 @@ class Settings:
     seed: int = 0
     #: inputs divided by 255
     scale: bool = False
+    #: of the optimizer's state, one of ``fastnn.rules.STATES``
+    state_dtype: str = "full"
+    #: store every gradient in memory
+    keep_gradients: bool = False
 
     @property
     def published(self) -> Published | None:
@@ -198,9 +204,12 @@ def train_and_test(data: Office31, settings: Settings, callbacks: Sequence[Callb
     classes = {"domain": len(data.domain_names), "object": len(data.object_names)}
     model = network(train.x.shape[1], settings, classes)
     model.compile(
-        optimizer=OPTIMIZERS[settings.optimizer](settings.learning_rate),
+        optimizer=OPTIMIZERS[settings.optimizer](
+            settings.learning_rate, state_dtype=settings.state_dtype
+        ),
         loss="softmax_cross_entropy",
         metrics=["accuracy"],
+        keep_gradients=settings.keep_gradients,
     )
     started = time.perf_counter()
     history = model.fit(
