@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastnn.errors import unknown
-from fastnn.functional import check_number
+from fastnn.functional import check_count, check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Callback:
     """Base: override what you need. ``self.model`` is the model being trained.
 
+    ``self.figures`` are the keys of the history that this training will make.
     Set ``self.model.stop_training = True`` to end training after the current epoch.
     ``logs`` holds the figures of the history's row: ``loss``, metrics, ``val_…``.
     ``reads_gradients = True`` keeps all gradients in memory while the model trains, for
@@ -23,6 +24,7 @@ class Callback:
     """
 
     model: Sequential
+    figures: Sequence[str]
     reads_gradients = False
 
     def on_train_begin(self) -> None:
@@ -41,7 +43,34 @@ class Callback:
         """Called once, after the last epoch."""
 
 
-class ReduceLROnPlateau(Callback):
+class _Watcher(Callback):
+    """What waits for a figure to become better: smaller by more than ``min_delta``, or for
+    accuracies larger. ``best`` is its best value (with the sign changed, if larger is better), and
+    ``waited`` the epochs since.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+        where = type(self).__name__
+        check_count(f"{where}: patience", patience, 1)
+        self.min_delta = check_number(where, "min_delta", min_delta, 0)
+        self.monitor, self.patience = monitor, patience
+
+    def on_train_begin(self) -> None:
+        if self.monitor not in self.figures:
+            kind = f"figure for {type(self).__name__} to monitor"
+            raise unknown(kind, self.monitor, self.figures)
+        self.best, self.waited = math.inf, 0
+
+    def improved(self, logs: Mapping[str, float]) -> bool:
+        """Whether the figure is the best so far; it is kept then."""
+        value = logs[self.monitor] * (-1 if self.monitor.endswith("accuracy") else 1)
+        better = value < self.best - self.min_delta
+        if better:
+            self.best, self.waited = value, 0
+        return better
+
+
+class ReduceLROnPlateau(_Watcher):
     """Multiplies the learning rate by ``factor`` when a figure has not become better for a while.
 
     Better is: smaller by more than ``min_delta``, or for accuracies larger. After ``patience``
@@ -59,30 +88,23 @@ class ReduceLROnPlateau(Callback):
         cooldown: int = 0,
         min_lr: float = 0.0,
     ) -> None:
+        super().__init__(monitor, patience, min_delta)
         where = type(self).__name__
-        self.monitor = monitor
         self.factor = check_number(where, "factor", factor, 0, 1)
-        self.min_delta = check_number(where, "min_delta", min_delta, 0)
         self.min_lr = check_number(where, "min_lr", min_lr, 0)
-        for name, value, least in (("patience", patience, 1), ("cooldown", cooldown, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{where}: {name} must be an integer >= {least}, got {value!r}")
-        self.patience, self.cooldown = patience, cooldown
+        check_count(f"{where}: cooldown", cooldown, 0)
+        self.cooldown = cooldown
 
     def on_train_begin(self) -> None:
+        super().on_train_begin()
         if callable(self.model.optimizer.learning_rate):
             raise TypeError(
                 "ReduceLROnPlateau: the optimizer's learning_rate must be a number, got a schedule"
             )
-        self.best, self.waited, self.resting = math.inf, 0, 0
+        self.resting = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        if self.monitor not in logs:
-            raise unknown("figure for ReduceLROnPlateau to monitor", self.monitor, logs)
-        value = logs[self.monitor] * (-1 if self.monitor.endswith("accuracy") else 1)
-        if value < self.best - self.min_delta:
-            self.best, self.waited = value, 0
-        elif self.resting == 0:
+        if not self.improved(logs) and self.resting == 0:
             self.waited += 1
         self.resting = max(0, self.resting - 1)
         if self.waited >= self.patience:

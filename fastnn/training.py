@@ -113,6 +113,29 @@ class Batches:
             yield self.x[part], {name: array[part] for name, array in self.labels.items()}
 
 
+def figures(model: Sequential, validation: bool) -> list[str]:
+    """The keys of the losses and metrics that a training loop records."""
+    keys = ["loss"]
+    for head in model.heads:
+        keys += [f"{head.prefix}loss"] if head.name else []
+        keys += [f"{head.prefix}{name}" for name, _ in head.metrics]
+    return [*keys, *(f"val_{key}" for key in keys)] if validation else keys
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"fit: callbacks must be a list of callbacks, got {_told(callbacks)}")
+    for i, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit: callbacks[{i}] must be a Callback, got {_told(callback)}")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an instance"
+    return f"a {type(value).__name__}" if isinstance(value, Callback) else repr(value)
+
+
 def evaluate(
     model: Sequential, x: Array, labels: Mapping[str, Array], batch_size: int
 ) -> dict[str, float]:
@@ -146,6 +169,7 @@ def fit(
     check_number("fit", "validation_split", validation_split, 0, 1)
     if seed is not None:
         check_count("fit: seed", seed, 0)
+    _check_callbacks(callbacks)
     inputs, labels = model.check_data(x, y)
     validation = None
     if validation_data is not None:
@@ -171,6 +195,7 @@ def fit(
     progress = _Progress(epochs, len(batches), verbose)
     # What runs between two steps might change the weights.
     may_look_ahead = all(type(c).on_batch_end is Callback.on_batch_end for c in callbacks)
+    recorded = [*figures(model, validation is not None), "learning_rate", "seconds"]
     store = model.store
     assert store is not None
     reads_gradients = any(callback.reads_gradients for callback in callbacks)
@@ -178,7 +203,7 @@ def fit(
         store.keep_gradients(True)
     try:
         for callback in callbacks:
-            callback.model = model
+            callback.model, callback.figures = model, recorded
             callback.on_train_begin()
         for epoch in range(epochs):
             started = time.perf_counter()

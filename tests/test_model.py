@@ -389,6 +389,36 @@ def test_callbacks_are_called_in_order(data):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("validation", [0.0, 0.5])
+def test_callbacks_know_what_will_be_recorded(data, validation):
+    x, y = data
+    spy = Callback()
+    for net, labels in (
+        (small(metrics=["accuracy", "mae"]), np.eye(3)[y]),
+        (heads(), head_labels(y)),
+    ):
+        found = net.fit(x, labels, validation_split=validation, callbacks=[spy], verbose=0)
+        assert list(spy.figures) == list(found.history)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "text"),
+    [
+        ([3], "fit: callbacks[0] must be a Callback, got 3"),
+        ([Callback(), Callback], "callbacks[1] must be a Callback, got the class Callback, not an"),
+        (Callback(), "fit: callbacks must be a list of callbacks, got a Callback"),
+        (Callback, "fit: callbacks must be a list of callbacks, got the class Callback, not an"),
+        (None, "fit: callbacks must be a list of callbacks, got None"),
+    ],
+)
+def test_bad_callbacks(callbacks, text):
+    net = Sequential([Dense(2)])
+    net.compile()
+    with pytest.raises(TypeError, match=re.escape(text)):
+        net.fit(GOOD_X, GOOD_Y, callbacks=callbacks, verbose=0)
+    assert net.store is None, "built before the check"
+
+
 def test_stop_training(data):
     class Stop(Callback):
         def on_epoch_end(self, epoch, logs):

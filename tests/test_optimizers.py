@@ -219,7 +219,7 @@ def test_plateau(rng):
     net = Sequential([Dense(3)], (4,), seed=1)
     net.compile(optimizers.SGD(1.0), "softmax_cross_entropy")
     callback = callbacks.ReduceLROnPlateau("loss", 0.5, patience=2, cooldown=1, min_lr=0.2)
-    callback.model = net
+    callback.model, callback.figures = net, ["loss"]
     callback.on_train_begin()
     rates = []
     for epoch, loss in enumerate([3, 2, 2, 2, 2, 2, 2, 1.99, 1.99, 1.99, 1.99, 1.99, 1.99]):
@@ -228,17 +228,34 @@ def test_plateau(rng):
     # Two epochs of waiting, a reduction, one of rest, two of waiting …
     assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2, 0.2]
     better = callbacks.ReduceLROnPlateau("val_accuracy", 0.5, patience=1)
-    better.model = net
+    better.model, better.figures = net, ["val_accuracy"]
     better.on_train_begin()
     for epoch, accuracy in enumerate([0.5, 0.6, 0.7]):
         better.on_epoch_end(epoch, {"val_accuracy": accuracy})
     assert net.optimizer.learning_rate == 0.2, "a rising accuracy is no plateau"
-    with pytest.raises(ValueError, match="to monitor 'val_loss'"):
+    before = net.get_weights()
+    text = "ReduceLROnPlateau to monitor 'val_loss' (expected one of: learning_rate, loss, seconds)"
+    with pytest.raises(ValueError, match=re.escape(text)):
         net.fit(rng.random((4, 4)), [0, 1, 2, 0], verbose=0,
                 callbacks=[callbacks.ReduceLROnPlateau()])  # fmt: skip
+    np.testing.assert_array_equal(net.get_weights()["dense/w"], before["dense/w"])
     net.compile(optimizers.SGD(schedules.Warmup(3, 0.1)))
     with pytest.raises(TypeError, match="must be a number, got a schedule"):
         net.fit(rng.random((4, 4)), [0, 1, 2, 0], verbose=0, callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"patience": 0}, "ReduceLROnPlateau: patience must be an integer >= 1, got 0"),
+        ({"cooldown": 1.5}, "ReduceLROnPlateau: cooldown must be an integer >= 0, got 1.5"),
+        ({"min_delta": -1}, "ReduceLROnPlateau: min_delta must be a number in [0, inf), got -1"),
+    ],
+)
+def test_bad_plateaus(arguments, text):
+    callbacks.ReduceLROnPlateau(patience=np.int64(3), cooldown=np.int64(0))
+    with pytest.raises(ValueError, match=re.escape(text)):
+        callbacks.ReduceLROnPlateau(**arguments)
 
 
 # --- clipping, accumulation, gradients -----------------------------------------------------------

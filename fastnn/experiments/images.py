@@ -31,7 +31,7 @@ from fastnn.layers import (
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
-from fastnn.training import Batches, History, Tally, evaluate
+from fastnn.training import Batches, History, Tally, evaluate, figures
 
 Array = NDArray[Any]
 
@@ -255,8 +255,9 @@ def fit_steps(
     rng = np.random.default_rng(seed)
     endless = chain.from_iterable(batches.shuffled(rng) for _ in count())
     history = History()
+    recorded = [*figures(model, True), "step", "seconds"]
     for callback in callbacks:
-        callback.model = model
+        callback.model, callback.figures = model, recorded
         callback.on_train_begin()
     for start in range(0, steps, every):
         started = time.perf_counter()
