@@ -234,8 +234,7 @@ def test_plateau(rng):
         better.on_epoch_end(epoch, {"val_accuracy": accuracy})
     assert net.optimizer.learning_rate == 0.2, "a rising accuracy is no plateau"
     before = net.get_weights()
-    text = "ReduceLROnPlateau to monitor 'val_loss' (expected one of: learning_rate, loss, seconds)"
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=r"monitor 'val_loss'.*of: learning_rate, loss, seconds"):
         net.fit(rng.random((4, 4)), [0, 1, 2, 0], verbose=0,
                 callbacks=[callbacks.ReduceLROnPlateau()])  # fmt: skip
     np.testing.assert_array_equal(net.get_weights()["dense/w"], before["dense/w"])
