@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from fastnn.errors import unknown
 from fastnn.functional import check_count, check_number
@@ -19,13 +21,18 @@ class Callback:
     ``self.figures`` are the keys of the history that this training will make.
     Set ``self.model.stop_training = True`` to end training after the current epoch.
     ``logs`` holds the figures of the history's row: ``loss``, metrics, ``val_…``.
+    ``self.data`` are the samples being trained on and their labels by head, as ``check_data`` of
+    the model returns them; leave them as they are.
     ``reads_gradients = True`` keeps all gradients in memory while the model trains, for
-    ``self.model.get_gradients()`` in ``on_batch_end``.
+    ``self.model.get_gradients()`` in ``on_batch_end``. ``only_reads = True`` says that
+    ``on_batch_end`` never changes weights, so that ``fit`` may look ahead in spite of it.
     """
 
     model: Sequential
     figures: Sequence[str]
+    data: tuple[NDArray[Any], Mapping[str, NDArray[Any]]]
     reads_gradients = False
+    only_reads = False
 
     def on_train_begin(self) -> None:
         """Called once, before the first epoch."""
@@ -41,6 +48,9 @@ class Callback:
 
     def on_train_end(self) -> None:
         """Called once, after the last epoch."""
+
+    def on_train_error(self) -> None:
+        """Called in place of ``on_train_end`` when an error or an interrupt ends training."""
 
 
 class _Watcher(Callback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,6 +137,42 @@ def _told(value: Any) -> str:
     return f"a {type(value).__name__}" if isinstance(value, Callback) else repr(value)
 
 
+@contextmanager
+def attended(
+    model: Sequential,
+    callbacks: Sequence[Callback],
+    recorded: Sequence[str],
+    data: tuple[Array, Mapping[str, Array]],
+) -> Iterator[None]:
+    """A training, of whose beginning and end the callbacks are told.
+
+    ``recorded`` and ``data`` are their ``figures`` and ``data``. All gradients are stored while
+    one of them reads them.
+    """
+    store = model.store
+    assert store is not None
+    reads_gradients = any(callback.reads_gradients for callback in callbacks)
+    if reads_gradients:
+        store.keep_gradients(True)
+    begun = []
+    try:
+        for callback in callbacks:
+            callback.model, callback.figures, callback.data = model, recorded, data
+            callback.on_train_begin()
+            begun.append(callback)
+        yield
+    except BaseException:
+        for callback in begun:
+            callback.on_train_error()
+        raise
+    else:
+        for callback in callbacks:
+            callback.on_train_end()
+    finally:
+        if reads_gradients:
+            store.keep_gradients(model.keeps_gradients)
+
+
 def evaluate(
     model: Sequential, x: Array, labels: Mapping[str, Array], batch_size: int
 ) -> dict[str, float]:
@@ -194,17 +231,13 @@ def fit(
     model.stop_training = False
     progress = _Progress(epochs, len(batches), verbose)
     # What runs between two steps might change the weights.
-    may_look_ahead = all(type(c).on_batch_end is Callback.on_batch_end for c in callbacks)
+    may_look_ahead = all(
+        c.only_reads or type(c).on_batch_end is Callback.on_batch_end for c in callbacks
+    )
     recorded = [*figures(model, validation is not None), "learning_rate", "seconds"]
     store = model.store
     assert store is not None
-    reads_gradients = any(callback.reads_gradients for callback in callbacks)
-    if reads_gradients:
-        store.keep_gradients(True)
-    try:
-        for callback in callbacks:
-            callback.model, callback.figures = model, recorded
-            callback.on_train_begin()
+    with attended(model, callbacks, recorded, (inputs, labels)), closing(progress):
         for epoch in range(epochs):
             started = time.perf_counter()
             for callback in callbacks:
@@ -233,12 +266,6 @@ def fit(
                 callback.on_epoch_end(epoch, row)
             if model.stop_training:
                 break
-    finally:
-        progress.close()
-        if reads_gradients:
-            store.keep_gradients(model.keeps_gradients)
-    for callback in callbacks:
-        callback.on_train_end()
     return history
 
 

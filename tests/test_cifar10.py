@@ -98,6 +98,10 @@ class Watch(Callback):
     def on_train_begin(self):
         self.seen.append("begin")
 
+    def on_batch_end(self, step, loss):
+        assert step == self.model.store.step
+        assert loss > 0
+
     def on_epoch_end(self, epoch, logs):
         self.seen.append((epoch, logs["step"]))
 

@@ -419,6 +419,55 @@ def test_bad_callbacks(callbacks, text):
     assert net.store is None, "built before the check"
 
 
+class Ends(Callback):
+    """Notes how training ended; the second batch fails if ``fails``."""
+
+    def __init__(self, fails=False):
+        self.ends, self.fails = [], fails
+
+    def on_batch_end(self, step, loss):
+        if self.fails and step == 2:
+            raise KeyboardInterrupt
+
+    def on_train_end(self):
+        self.ends.append("end")
+
+    def on_train_error(self):
+        self.ends.append("error")
+
+
+def test_callbacks_are_told_of_an_error(data):
+    x, y = data
+    net, before, fails = small(), Ends(), Ends(fails=True)
+    fails.reads_gradients = True
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, y, batch_size=10, callbacks=[before, fails], verbose=0)
+    assert before.ends == fails.ends == ["error"]
+    net.fit(x, y, batch_size=10, callbacks=[before], verbose=0)
+    assert before.ends == ["error", "end"]
+
+
+def test_callbacks_that_never_began_are_not_told_of_an_error(data):
+    class Refuses(Callback):
+        def on_train_begin(self):
+            raise ValueError("no")
+
+    x, y = data
+    before, after = Ends(), Ends()
+    with pytest.raises(ValueError, match="no"):
+        small().fit(x, y, callbacks=[before, Refuses(), after], verbose=0)
+    assert (before.ends, after.ends) == (["error"], [])
+
+
+def test_callbacks_see_the_data_trained_on(data):
+    x, y = data
+    spy = Callback()
+    small().fit(x, y, validation_split=0.5, callbacks=[spy], verbose=0)
+    inputs, labels = spy.data
+    np.testing.assert_array_equal(inputs, x[: len(x) // 2])
+    np.testing.assert_array_equal(labels[""], y[: len(x) // 2])
+
+
 def test_stop_training(data):
     class Stop(Callback):
         def on_epoch_end(self, epoch, logs):
@@ -1067,6 +1116,23 @@ def test_looking_ahead_gives_the_bits_of_steps_by_hand(backend, optimizer, activ
             np.testing.assert_array_equal(found, weights)
         else:
             np.testing.assert_allclose(found, weights, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("only_reads", [False, True])
+def test_fit_looks_ahead_unless_a_callback_may_change_weights(only_reads, rng):
+    class Reads(fastnn.callbacks.Callback):
+        def on_batch_end(self, step, loss):
+            pass
+
+    net = fastnn.Sequential([fastnn.Dense(70)], input_shape=(4100,), seed=1)
+    net.compile(fastnn.optimizers.SGD(1e-3))
+    aheads: list[int] = []
+    net.layers[0].look_ahead = lambda x_next: aheads.append(len(x_next))
+    spy = Reads()
+    spy.only_reads = only_reads
+    x = rng.random((30, 4100), dtype=np.float32)
+    net.fit(x, rng.integers(0, 3, 30), batch_size=10, verbose=0, callbacks=[spy])
+    assert aheads == [10, 10] * only_reads
 
 
 def test_a_callback_that_changes_weights_between_steps_is_seen(rng):

@@ -31,7 +31,7 @@ from fastnn.layers import (
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
-from fastnn.training import Batches, History, Tally, evaluate, figures
+from fastnn.training import Batches, History, Tally, attended, evaluate, figures
 
 Array = NDArray[Any]
 
@@ -246,8 +246,8 @@ def fit_steps(
     """``model.fit`` that counts steps: a row of figures for ``every`` of them, and for the rest.
 
     The images come in a new order every epoch; its last batch may be short. Callbacks are told
-    of the beginning, of each row (``on_epoch_end`` with the number of its last step, from 0) and
-    of the end.
+    of the beginning, of each step and row (``on_epoch_end`` with the number of its last step, from
+    0) and of the end.
     """
     inputs, labels = model.check_data(x, y)
     validation = model.check_data(*validation_data, "validation x", "validation y")
@@ -256,22 +256,20 @@ def fit_steps(
     endless = chain.from_iterable(batches.shuffled(rng) for _ in count())
     history = History()
     recorded = [*figures(model, True), "step", "seconds"]
-    for callback in callbacks:
-        callback.model, callback.figures = model, recorded
-        callback.on_train_begin()
-    for start in range(0, steps, every):
-        started = time.perf_counter()
-        tally = Tally(model)
-        last = min(start + every, steps)
-        for batch, batch_labels in islice(endless, last - start):
-            outputs, losses = model.step(batch, batch_labels)
-            tally.add(outputs, losses, batch_labels)
-        found = evaluate(model, *validation, max(batch_size, 256))
-        row = tally.means() | {f"val_{key}": value for key, value in found.items()}
-        row |= {"step": last, "seconds": time.perf_counter() - started}
-        history.append(row)
-        for callback in callbacks:
-            callback.on_epoch_end(last - 1, row)
-    for callback in callbacks:
-        callback.on_train_end()
+    with attended(model, callbacks, recorded, (inputs, labels)):
+        for start in range(0, steps, every):
+            started = time.perf_counter()
+            tally = Tally(model)
+            last = min(start + every, steps)
+            for step, (batch, batch_labels) in enumerate(islice(endless, last - start), start + 1):
+                outputs, losses = model.step(batch, batch_labels)
+                tally.add(outputs, losses, batch_labels)
+                for callback in callbacks:
+                    callback.on_batch_end(step, sum(losses.values()))
+            found = evaluate(model, *validation, max(batch_size, 256))
+            row = tally.means() | {f"val_{key}": value for key, value in found.items()}
+            row |= {"step": last, "seconds": time.perf_counter() - started}
+            history.append(row)
+            for callback in callbacks:
+                callback.on_epoch_end(last - 1, row)
     return history
