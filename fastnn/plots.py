@@ -25,9 +25,9 @@ from fastnn.files import write_atomically
 Array = NDArray[Any]
 Path = str | os.PathLike[str]
 
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 _GUESSED, _TRUE, _WRONG = "#BBBBBB", "#7CC7A9", "#B03A00"
 _DPI = 110
 #: Inches: the side of a picture in ``predictions``, and a line of text or a bar below it.
@@ -68,17 +68,17 @@ def curves(
     if not panels or not all(panels.values()):
         raise ValueError("curves: expected at least one panel, and a line in each")
     labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
-    figure = _figure(5.2 * len(panels), 4.0)
+    figure = new_figure(5.2 * len(panels), 4.0)
     for axes, (title, lines) in zip(_row_of_axes(figure, len(panels)), panels.items(), strict=True):
         logarithmic = title in log and any(v > 0 for values in lines.values() for v in values)
         for label, values in lines.items():
             y = np.asarray(values, np.float64)
             x = np.arange(1, len(y) + 1)
             number = labels.index(label)
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = COLOURS[number % len(COLOURS)]
             shown = np.where(y > 0, y, np.nan) if logarithmic else y
             axes.plot(
-                x, shown, label=label, color=colour, linestyle=_DASHES[number % len(_DASHES)],
+                x, shown, label=label, color=colour, linestyle=DASHES[number % len(DASHES)],
                 linewidth=1.5, marker="o" if len(y) == 1 else None,
             )  # fmt: skip
             half = (bands or {}).get(title, {}).get(label)
@@ -94,7 +94,7 @@ def curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", handlelength=3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion(path: Path, matrices: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> None:
@@ -115,7 +115,7 @@ def confusion(path: Path, matrices: Mapping[str, tuple[ArrayLike, Sequence[str]]
             )
         checked[head] = matrix, [_plain(name) for name in names]
     sizes = [max(3.4, 0.26 * len(names) + 1.8) for _, names in checked.values()]
-    figure = _figure(sum(sizes) + 0.6, 0.8 * max(sizes) + 0.4)
+    figure = new_figure(sum(sizes) + 0.6, 0.8 * max(sizes) + 0.4)
     all_axes = _row_of_axes(figure, len(sizes), sizes)
     for axes, (head, (matrix, names)) in zip(all_axes, checked.items(), strict=True):
         parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -133,7 +133,7 @@ def confusion(path: Path, matrices: Mapping[str, tuple[ArrayLike, Sequence[str]]
         bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.03)
         bar.set_label("part of the true class", fontsize=7)
         bar.ax.tick_params(labelsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def predictions(
         for answer in answers.values()
     ]
     width, height = 1.6, _PICTURE + sum(heights) + 0.2
-    figure = _figure(width * columns + 0.1, height * rows + 0.1, layout=None)
+    figure = new_figure(width * columns + 0.1, height * rows + 0.1, layout=None)
     total_width, total_height = figure.get_size_inches()
 
     def axes_at(column: int, y: float, h: float) -> Any:
@@ -203,7 +203,7 @@ def predictions(
         for (name, answer), h in zip(answers.items(), heights, strict=True):
             y -= h
             _draw_answer(axes_at(column, y, h), h, name, answer, i, top)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _plain(name: str) -> str:
@@ -316,19 +316,19 @@ def contours(path: Path, scenes: Sequence[Scene]) -> None:
     if not scenes or not scenes[0].paths or any([*s.paths] != [*scenes[0].paths] for s in scenes):
         raise ValueError("contours: expected at least one scene, and the same labels in each")
     if len(scenes) == 1:
-        _save(_figure_of(scenes[0], 8.0, 4.3)[0], path)
+        save(_figure_of(scenes[0], 8.0, 4.3)[0], path)
         return
     # The legend has the last cell.
     columns = 2 if len(scenes) == 3 else 3
     rows = -(-(len(scenes) + 1) // columns)
-    figure = _figure(5.0 * columns, 4.1 * rows)
+    figure = new_figure(5.0 * columns, 4.1 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, scene in zip(cells, scenes, strict=False):
-        lines, heads = _draw_scene(axes, scene)
+        lines, heads = draw_scene(axes, scene)
     for axes in cells[len(scenes) :]:
         axes.set_axis_off()
     _legend(cells[-1], lines, heads, loc="center")
-    _save(figure, path)
+    save(figure, path)
 
 
 def path_movie(path: Path, scene: Scene, *, frames: int = 60, milliseconds: int = 120) -> None:
@@ -371,15 +371,15 @@ def path_movie(path: Path, scene: Scene, *, frames: int = 60, milliseconds: int 
 
 def _figure_of(scene: Scene, width: float, height: float) -> tuple[Any, list[Any], list[Any]]:
     """A figure with one scene and its legend beside it, the paths' lines and their ends' marks."""
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     # Without some room the layout cuts the first digit beside axes of a fixed shape.
     figure.get_layout_engine().set(w_pad=0.12)
-    lines, heads = _draw_scene(figure.subplots(), scene)
+    lines, heads = draw_scene(figure.subplots(), scene)
     _legend(figure, lines, heads, loc="outside right center")
     return figure, lines, heads
 
 
-def _draw_scene(axes: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
+def draw_scene(axes: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
     """Contours, paths, start and minima; returns each path's line, and the mark at its end."""
     left, right, bottom, top = scene.limits
     x, y = np.meshgrid(np.linspace(left, right, 400), np.linspace(bottom, top, 300))
@@ -390,12 +390,12 @@ def _draw_scene(axes: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
     lines, heads = [], []
     for number, (label, points) in enumerate(scene.paths.items()):
         style = {
-            "color": _COLOURS[number % len(_COLOURS)],
-            "marker": _MARKERS[number % len(_MARKERS)],
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
             "markeredgecolor": "white",
         }
         # After a round of colours the dashes are others, so that no two lines are alike.
-        dashes = _DASHES[(number + number // len(_COLOURS)) % len(_DASHES)]
+        dashes = DASHES[(number + number // len(COLOURS)) % len(DASHES)]
         lines += axes.plot(
             *points.T, label=label, linestyle=dashes, linewidth=1.4, zorder=3,
             markevery=_marks(len(points)), markersize=5.5, markeredgewidth=0.5, **style,
@@ -438,8 +438,8 @@ def _palette() -> list[int]:
     return [int(v) for colour in [*np.rint(ramp).tolist(), *extra] for v in colour]
 
 
-def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
-    """A figure of that size in inches, with a canvas of its own."""
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Any:
+    """A figure of that size in inches, with a canvas of its own; raises as ``require`` does."""
     require()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -453,7 +453,8 @@ def _row_of_axes(figure: Any, n: int, widths: Sequence[float] | None = None) -> 
     return list(figure.subplots(1, n, squeeze=False, width_ratios=widths)[0])
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
     write_atomically(path, data.getvalue())

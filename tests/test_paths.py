@@ -329,7 +329,7 @@ def test_the_movies_colours_are_those_of_the_picture(tmp_path):
     with Image.open(tmp_path / "p.gif") as movie:
         movie.seek(movie.n_frames - 1)
         last = np.asarray(movie.convert("RGB")).astype(int)
-    for colour in plots._COLOURS:
+    for colour in plots.COLOURS:
         assert (np.abs(last - ImageColor.getrgb(colour)).max(axis=2) < 3).sum() > 10, colour
 
 

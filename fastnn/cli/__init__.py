@@ -1,6 +1,7 @@
 """The command ``fastnn``: ``compare``, ``lab``, ``office31`` and so on, one file each.
 
-A usage or data error is one line on stderr and exit code 2; an interrupt is 130.
+A usage or data error is one line on stderr and exit code 2, a lesson's claim that doesn't hold 1;
+an interrupt is 130.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import numpy as np
 
 import fastnn
 from fastnn.backends import threads
-from fastnn.cli import cifar10, compare, info, lab, mnist, office31, paths, train
+from fastnn.cli import cifar10, compare, info, lab, learn, mnist, office31, paths, train
 from fastnn.cli.options import CommandParser
 from fastnn.errors import unknown
+from fastnn.experiments.lessons import ClaimError
 
 COMMANDS = {
     "compare": compare,
+    "learn": learn,
     "lab": lab,
     "paths": paths,
     "office31": office31,
@@ -84,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough. Python must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except ClaimError as error:
+        return _fail(str(error), 1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 2)

@@ -1,0 +1,127 @@
+"""The lessons of the course: each asks, measures, draws a picture and checks its claim.
+
+A claim that doesn't hold is an error, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastnn
+from fastnn import plots
+from fastnn.cli.options import CommandParser, folder, name, table, write_json
+from fastnn.config import config
+from fastnn.experiments.lessons import LESSONS, Check, ClaimError, Lesson, Result, Settings
+from fastnn.panels import draw_panels
+
+
+def add_options(parser: CommandParser) -> None:
+    """The options of ``fastnn learn``."""
+    add = parser.add_argument
+    add("name", nargs="?", type=name("lesson", LESSONS), metavar="NAME", help=", ".join(LESSONS))
+    add("--list", action="store_true", help="say what the lessons are")
+    add("--all", action="store_true", help="run them one after another")
+    add("--data", type=Path, metavar="FOLDER",
+        help="the real set, where a lesson takes one; built-in or drawn if unset")  # fmt: skip
+    add("--out", type=folder, default=Path("lessons"), metavar="FOLDER",
+        help="for the picture, NAME.png")  # fmt: skip
+    add("--quick", action="store_true", help="a reduced size: seconds, and weaker figures")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run one lesson or all, print, draw, check."""
+    if (args.name is not None) + args.list + args.all != 1:
+        raise ValueError("expected one of: NAME, --list, --all")
+    if args.list:
+        print(_listed())
+        return
+    chosen = list(LESSONS.values()) if args.all else [LESSONS[args.name]]
+    if args.data is not None and (args.all or not chosen[0].data):
+        takers = ", ".join(lesson.name for lesson in LESSONS.values() if lesson.data)
+        raise ValueError(f"--data is for one lesson that takes a set: {takers}")
+    if not args.all and (missing := chosen[0].missing()):
+        raise RuntimeError(missing)
+    settings = Settings(args.seed, args.quick, args.data)
+    done, failed = [], []
+    for lesson in chosen:
+        if missing := lesson.missing():
+            print(f"left out: {missing}\n")
+            continue
+        started = time.perf_counter()
+        print(f"{lesson.name}: {lesson.question}", flush=True)
+        result = lesson.run(settings)
+        seconds = time.perf_counter() - started
+        print(_told(lesson, result))
+        done.append(_plain(lesson, result, seconds))
+        if plots.available():
+            args.out.mkdir(parents=True, exist_ok=True)
+            path = args.out / f"{lesson.name}.png"
+            draw_panels(path, result.panels)
+            print(f"Picture written to {path}")
+        else:
+            print("No picture: it needs matplotlib (pip install matplotlib)")
+        print(f"({seconds:.1f} s)" + "\n" * args.all, flush=True)
+        try:
+            result.require(lesson.name)
+        except ClaimError as error:
+            failed.append(str(error))
+    c = config()
+    write_json(
+        args.json,
+        {
+            "environment": {
+                "fastnn": fastnn.__version__, "numpy": np.__version__, "cpu": c["cpu"],
+                "backend": c["backend"], "isa": c["isa"],
+            },
+            "settings": {
+                "seed": args.seed, "quick": args.quick,
+                "data": None if args.data is None else str(args.data),
+            },
+            "lessons": done,
+        },
+    )  # fmt: skip
+    if failed:
+        raise ClaimError("; ".join(failed))
+
+
+def _listed() -> str:
+    rows = [["name", "question", "claim", "seconds"]]
+    for lesson in LESSONS.values():
+        rows.append([lesson.name, lesson.question, lesson.claim, f"{lesson.seconds:g}"])
+    return table(rows, left=3)
+
+
+def _told(lesson: Lesson, result: Result) -> str:
+    """What is printed of a lesson below its question."""
+    parts = [f"data: {result.data}"]
+    for t in result.tables:
+        parts.append("\n".join([t.title] * bool(t.title) + [table([*map(list, t.rows)], t.left)]))
+    rows = [["checked", "measured", "expected", ""], *map(_row, result.checks)]
+    parts.append(table(rows))
+    verdict = "holds" if all(check.holds for check in result.checks) else "DOES NOT HOLD"
+    parts.append(f"claim: {lesson.claim} : {verdict}")
+    return "\n\n".join(parts)
+
+
+def _row(check: Check) -> list[str]:
+    expected = f"{check.relation} {check.bound:.4g}"
+    return [check.what, f"{check.measured:.4g}", expected, "holds" if check.holds else "FAILS"]
+
+
+def _plain(lesson: Lesson, result: Result, seconds: float) -> dict[str, Any]:
+    """One lesson's figures, for JSON."""
+    return {
+        "name": lesson.name, "claim": lesson.claim, "data": result.data, "seconds": seconds,
+        "tables": [{"title": t.title, "rows": t.rows} for t in result.tables],
+        "checks": [
+            {"what": c.what, "measured": c.measured, "relation": c.relation, "bound": c.bound,
+             "holds": c.holds}
+            for c in result.checks
+        ],
+        "figures": result.figures,
+    }  # fmt: skip

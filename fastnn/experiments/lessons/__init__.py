@@ -1,0 +1,17 @@
+"""The lessons of the course: ``fastnn learn NAME``. One file each, to be read beside the text.
+
+A lesson's file begins with its maths, then come the networks, then ``run``, which trains them and
+returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is that of the course.
+"""
+
+from fastnn.experiments.lessons import xor
+from fastnn.experiments.lessons.lesson import Check, ClaimError, Lesson, Result, Settings, Table
+
+LESSONS = {
+    lesson.name: lesson
+    for lesson in (
+        xor.LESSON,
+    )
+}  # fmt: skip
+
+__all__ = ["LESSONS", "Check", "ClaimError", "Lesson", "Result", "Settings", "Table"]
