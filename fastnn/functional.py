@@ -75,7 +75,7 @@ def _check_shape(op: str, name: str, array: Array, expected: tuple[int, ...], wh
 def activation_code(op: str, activation: str | None) -> int:
     """The kernels' code of a fused activation; None is the identity."""
     name = "identity" if activation in (None, "linear") else activation
-    if name not in FUSED_ACTIVATIONS:
+    if not isinstance(name, str) or name not in FUSED_ACTIVATIONS:
         raise unknown(f"activation for {op}", name, FUSED_ACTIVATIONS)
     return FUSED_ACTIVATIONS[name]
 
@@ -88,6 +88,13 @@ def check_number(op: str, name: str, value: float, low: float, high: float = mat
     if not number or not low <= value < high:
         raise ValueError(f"{op}: {name} must be a number in [{low}, {high}), got {value!r}")
     return float(value)
+
+
+def check_bool(op: str, name: str, value: bool) -> bool:
+    """``value`` as a bool if it is one: ``"no"`` is true for Python."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{op}: {name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_count(name: str, value: int, least: int) -> None:
@@ -856,8 +863,8 @@ def momentum_update(
         "momentum",
         check_number(op, "learning_rate", learning_rate, 0),
         momentum=check_number(op, "momentum", momentum, 0, 1),
-        nesterov=bool(nesterov),
-        rate_in_velocity=bool(rate_in_velocity),
+        nesterov=check_bool(op, "nesterov", nesterov),
+        rate_in_velocity=check_bool(op, "rate_in_velocity", rate_in_velocity),
     )
     _update(op, grad, rule, param=param, velocity=velocity)
 
@@ -879,7 +886,7 @@ def adagrad_update(
         "adagrad",
         check_number(op, "learning_rate", learning_rate, 0),
         epsilon=check_number(op, "epsilon", epsilon, 0),
-        epsilon_inside_root=bool(epsilon_inside_root),
+        epsilon_inside_root=check_bool(op, "epsilon_inside_root", epsilon_inside_root),
     )
     _update(op, grad, rule, param=param, accumulator=accumulator)
 
@@ -927,7 +934,7 @@ def rmsprop_update(
         check_number(op, "learning_rate", learning_rate, 0),
         rho=check_number(op, "rho", rho, 0, 1),
         epsilon=check_number(op, "epsilon", epsilon, 0),
-        epsilon_inside_root=bool(epsilon_inside_root),
+        epsilon_inside_root=check_bool(op, "epsilon_inside_root", epsilon_inside_root),
     )
     _update(op, grad, rule, param=param, mean_square=mean_square)
 
@@ -957,15 +964,16 @@ def adam_update(
     check_count(f"{op}: step", step, 1)
     b1 = check_number(op, "beta_1", beta_1, 0, 1)
     b2 = check_number(op, "beta_2", beta_2, 0, 1)
+    corrects = check_bool(op, "bias_correction", bias_correction)
     rule = Rule(
         "adam",
         check_number(op, "learning_rate", learning_rate, 0),
         beta_1=b1,
         beta_2=b2,
-        correction_1=1 / (1 - b1 ** int(step)) if bias_correction else 1.0,
-        correction_2=1 / (1 - b2 ** int(step)) if bias_correction else 1.0,
+        correction_1=1 / (1 - b1 ** int(step)) if corrects else 1.0,
+        correction_2=1 / (1 - b2 ** int(step)) if corrects else 1.0,
         epsilon=check_number(op, "epsilon", epsilon, 0),
-        epsilon_inside_root=bool(epsilon_inside_root),
+        epsilon_inside_root=check_bool(op, "epsilon_inside_root", epsilon_inside_root),
         weight_decay=check_number(op, "weight_decay", weight_decay, 0),
         decoupled=True,
     )

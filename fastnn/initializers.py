@@ -125,6 +125,6 @@ def get(initializer: str | float | Initializer) -> Initializer:
         return initializer
     if isinstance(initializer, (int, float)):
         return Constant(float(initializer))
-    if initializer not in _NAMED:
+    if not isinstance(initializer, str) or initializer not in _NAMED:
         raise unknown("initializer", initializer, _NAMED)
     return _NAMED[initializer]()

@@ -102,6 +102,6 @@ def get(loss: str | Loss) -> Loss:
     """A loss by name or an instance."""
     if isinstance(loss, Loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
     return LOSSES[loss]()

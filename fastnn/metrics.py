@@ -47,6 +47,6 @@ def get(metric: str | Metric) -> tuple[str, Metric]:
     """A metric's name and function, by name or as a function."""
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     return metric, METRICS[metric]

@@ -18,7 +18,7 @@ from fastnn.backends import DTYPES
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
 from fastnn.files import write_atomically
-from fastnn.functional import check_count
+from fastnn.functional import check_bool, check_count
 from fastnn.layers.base import Layer, Sink
 from fastnn.layers.sequence import Chain
 from fastnn.losses import Loss
@@ -150,7 +150,7 @@ class Sequential:
             "loss": loss,
             "metrics": metrics,
             "loss_weights": loss_weights or {},
-            "keep_gradients": keep_gradients,
+            "keep_gradients": check_bool("compile", "keep_gradients", keep_gradients),
         }
         try:
             self._prepare()
@@ -413,14 +413,17 @@ class Sequential:
         """Copies of the gradients of the last step by name, before clipping by value and decay.
 
         Raises ``RuntimeError`` if they weren't all stored: see ``compile(keep_gradients=True)`` and
-        ``Callback.reads_gradients``.
+        ``Callback.reads_gradients``; and before the first step.
         """
+        self._require_compiled()
         store = self._require_built()
-        if not self._compiled or any(p.gradient is None for p in store.parameters):
+        if any(p.gradient is None for p in store.parameters):
             raise RuntimeError(
                 "get_gradients: those of large dense layers go to the optimizer band by band; "
                 "compile(keep_gradients=True) stores them all"
             )
+        if not store.has_gradients:
+            raise RuntimeError("get_gradients: there are none before the first training step")
         return {p.name: p.gradient.copy() for p in store.parameters if p.gradient is not None}
 
     def get_weights(self) -> dict[str, Array]:

@@ -11,6 +11,7 @@ Python) they are stored.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from itertools import count
 from types import SimpleNamespace
@@ -112,6 +113,7 @@ class ParameterStore:
         self.optimizer = optimizer
         self.step = self.updates = 0
         self.gradients = self._sums = np.empty(0, self.dtype)
+        self.has_gradients = False
         self.state = ()
         self._by_parameter = optimizer.state_shapes((1,)) is not None
         if not self._by_parameter:
@@ -133,7 +135,7 @@ class ParameterStore:
         keep = keep or self.optimizer.needs_gradients
         size = len(self.values) if keep else self._stored
         if len(self.gradients) != size:
-            self.gradients = zeros(size, self.dtype)
+            self.gradients, self.has_gradients = zeros(size, self.dtype), False
             if self.optimizer.gradient_accumulation_steps > 1:
                 self._sums = zeros(size, self.dtype)
         for p in self.parameters:
@@ -175,6 +177,7 @@ class ParameterStore:
 
     def end_step(self) -> None:
         """Update everything whose gradient was stored."""
+        self.has_gradients = True
         if not len(self.gradients):
             return
         optimizer = self.optimizer
@@ -190,11 +193,20 @@ class ParameterStore:
             self._kernels.update(self._stored_values, self.gradients, self._stored_state, rule)
             return
         gradients = treated(self.values, self.gradients, rule)
-        if not self._by_parameter:
+        before = self.values[:_PIECE].copy() if self.updates == 1 else None
+        if self._by_parameter:
+            for p in self.parameters:
+                optimizer.update(p.value, self._view(gradients, p), *p.state, self.updates)
+        else:
             optimizer.update(self.values, gradients, *self.state, self.updates)
-            return
-        for p in self.parameters:
-            optimizer.update(p.value, self._view(gradients, p), *p.state, self.updates)
+        unmoved = before is not None and np.array_equal(before, self.values[:_PIECE])
+        if unmoved and rule.learning_rate and gradients[:_PIECE].any():
+            warnings.warn(
+                f"{type(optimizer).__name__}.update changed no parameter: it must write into param "
+                "(param -= …; param = param - … makes another array)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _clipped(self, rule: Rule) -> Rule:
         """The rule that shortens all gradients, if they are to be; each is shortened here."""

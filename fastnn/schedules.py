@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fastnn.functional import check_number
+from fastnn.functional import check_bool, check_count, check_number
 
 
 class Schedule:
@@ -22,10 +22,8 @@ class Schedule:
         return check_number(type(self).__name__, name, value, low, high)
 
     def _steps(self, name: str, value: int, least: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            where = f"{type(self).__name__}: {name}"
-            raise ValueError(f"{where} must be an integer >= {least}, got {value!r}")
-        return value
+        check_count(f"{type(self).__name__}: {name}", value, least)
+        return int(value)
 
 
 class ExponentialDecay(Schedule):
@@ -45,10 +43,10 @@ class ExponentialDecay(Schedule):
         self.start = self._number("initial_learning_rate", initial_learning_rate)
         self.decay_steps = self._steps("decay_steps", decay_steps, 1)
         self.decay_rate = self._number("decay_rate", decay_rate)
-        self.staircase = bool(staircase)
+        self.staircase = check_bool(type(self).__name__, "staircase", staircase)
 
     def __call__(self, step: int) -> float:
-        part = step / self.decay_steps
+        part = self._steps("step", step, 0) / self.decay_steps
         return self.start * self.decay_rate ** (math.floor(part) if self.staircase else part)
 
 
@@ -72,6 +70,7 @@ class PiecewiseConstantDecay(Schedule):
             )
 
     def __call__(self, step: int) -> float:
+        self._steps("step", step, 0)
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
@@ -108,6 +107,7 @@ class CosineDecay(Schedule):
         )
 
     def __call__(self, step: int) -> float:
+        self._steps("step", step, 0)
         if step < self.warmup_steps:
             return self.start + (self.top - self.start) * step / self.warmup_steps
         part = min(1.0, (step - self.warmup_steps) / self.decay_steps)
@@ -129,6 +129,7 @@ class Warmup(Schedule):
         self.then = then if callable(then) else self._number("then", then)
 
     def __call__(self, step: int) -> float:
+        self._steps("step", step, 0)
         then = self.then
-        top = then(max(0, step - self.steps)) if callable(then) else then
+        top = self._number("then", then(max(0, step - self.steps))) if callable(then) else then
         return top * min(1.0, (step + 1) / self.steps)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.callbacks import Callback
-from fastnn.functional import check_count, check_number
+from fastnn.functional import check_bool, check_count, check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -206,6 +206,7 @@ def fit(
     check_number("fit", "validation_split", validation_split, 0, 1)
     if seed is not None:
         check_count("fit: seed", seed, 0)
+    check_bool("fit", "shuffle", shuffle)
     _check_callbacks(callbacks)
     inputs, labels = model.check_data(x, y)
     validation = None

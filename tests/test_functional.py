@@ -509,6 +509,26 @@ def test_updates_refuse_what_does_not_fit(name, rng):
             refused(ValueError, f"step must be an integer >= 1, got {bad!r}", step=bad)
 
 
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("momentum_update", "nesterov"),
+        ("momentum_update", "rate_in_velocity"),
+        ("adagrad_update", "epsilon_inside_root"),
+        ("rmsprop_update", "epsilon_inside_root"),
+        ("adam_update", "epsilon_inside_root"),
+        ("adam_update", "bias_correction"),
+    ],
+)
+def test_updates_refuse_what_is_neither_true_nor_false(name, argument):
+    arrays, more = UPDATES[name]
+    p, states = np.ones(3), [np.zeros(3) for _ in arrays]
+    with pytest.raises(ValueError, match=f"{name}: {argument} must be True or False, got 'no'"):
+        getattr(F, name)(p, np.ones(3), *states, **more, **{argument: "no"})
+    np.testing.assert_array_equal(p, 1)
+    getattr(F, name)(p, np.ones(3), *states, **more, **{argument: np.False_})
+
+
 def test_a_gradient_may_share_memory_with_the_parameter():
     """Only what is written must not overlap; p ← p − α p is plain decay."""
     p = np.array([1.0, 2.0, 3.0])

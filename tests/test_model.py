@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import Activation, Chain, Dense, Flatten, Heads, Layer, Sequential, optimizers
+from fastnn import Activation, Chain, Conv2D, Dense, Flatten, Heads, Layer, Sequential, optimizers
 from fastnn.callbacks import Callback
 
 
@@ -804,6 +804,10 @@ BAD_CONSTRUCTION = [
     (lambda: Dense(3, activation="sigmod"), ValueError, "did you mean 'sigmoid'?"),
     (lambda: Dense(3, kernel_initializer="golrot_uniform"), ValueError,
      "unknown initializer 'golrot_uniform'; did you mean 'glorot_uniform'?"),
+    (lambda: Dense(3, kernel_initializer=["zeros"]), ValueError, "unknown initializer ['zeros']"),
+    (lambda: Dense(3, activation=["relu"]), ValueError, "unknown activation for Dense ['relu']"),
+    (lambda: Dense(3, use_bias="no"), ValueError, "Dense: use_bias must be True or False, got 'no"),
+    (lambda: Conv2D(3, 3, use_bias=0), ValueError, "Conv2D: use_bias must be True or False, got 0"),
     (lambda: Activation("softmx"), ValueError, "unknown activation for Activation 'softmx'"),
     (lambda: Heads({}), ValueError, "Heads: expected a dict of layers"),
     (lambda: Sequential([Dense(3), "relu"]), TypeError, "expected a layer, got str"),
@@ -844,6 +848,9 @@ BAD_COMPILE = [
     ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'?"),
     ({"loss": "softmax_crossentropy"}, "did you mean 'softmax_cross_entropy'?"),
     ({"metrics": ["acuracy"]}, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
+    ({"loss": ["mse"]}, "unknown loss ['mse']"),
+    ({"metrics": [["accuracy"]]}, "unknown metric ['accuracy']"),
+    ({"keep_gradients": "no"}, "compile: keep_gradients must be True or False, got 'no'"),
     ({"loss": {"domain": "mse", "objekt": "mse"}},
      "unknown head in compile's loss 'objekt'; did you mean 'object'?"),
     ({"loss": {"domain": "mse"}}, "compile: loss is missing for head 'object'"),
@@ -962,6 +969,7 @@ def test_bad_heads(y, error, text):
         ({"batch_size": -3}, "fit: batch_size must be an integer >= 1, got -3"),
         ({"batch_size": 2.0}, "fit: batch_size must be an integer >= 1, got 2.0"),
         ({"epochs": -1}, "fit: epochs must be an integer >= 0, got -1"),
+        ({"shuffle": "no"}, "fit: shuffle must be True or False, got 'no'"),
         ({"validation_split": 1.0}, "fit: validation_split must be a number in [0, 1), got 1.0"),
         ({"validation_split": -0.1}, "fit: validation_split must be a number in [0, 1), got -0.1"),
         ({"validation_split": 0.01}, "of 6 samples leaves none for validation"),

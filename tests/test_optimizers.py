@@ -177,11 +177,34 @@ def test_schedules():
         (lambda: schedules.PiecewiseConstantDecay([5], [1]), "one more than boundaries, got 1 and"),
         (lambda: schedules.Warmup(0, 0.1), "Warmup: steps must be an integer >= 1"),
         (lambda: schedules.Warmup(3, float("nan")), "Warmup: then must be a number"),
+        (lambda: schedules.Warmup(3, lambda step: "fast")(0), "then must be a number in [0, inf)"),
+        (
+            lambda: schedules.ExponentialDecay(1, 5, 0.5, staircase="no"),
+            "staircase must be True or",
+        ),
+        (lambda: schedules.ExponentialDecay(1, 5, 0)(-1), "ExponentialDecay: step must be an int"),
+        (lambda: schedules.PiecewiseConstantDecay([5], [1, 2])(-1), "step must be an integer >= 0"),
+        (lambda: schedules.CosineDecay(1, 5)(-1), "CosineDecay: step must be an integer >= 0"),
+        (lambda: schedules.Warmup(5, 1)(-1), "Warmup: step must be an integer >= 0, got -1"),
+        (lambda: schedules.Warmup(5, 1)("1"), "Warmup: step must be an integer >= 0, got '1'"),
+        (
+            lambda: optimizers.SGD(lambda step: "fast").rate(3),
+            "SGD: learning_rate = <lambda>(2) mus",
+        ),
+        (
+            lambda: optimizers.SGD(schedules.Warmup),
+            "SGD: learning_rate must be a number in [0, inf",
+        ),
     ],
 )
 def test_bad_schedules(make, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         make()
+
+
+def test_steps_of_a_schedule_may_be_numpys():
+    assert schedules.Warmup(np.int64(4), 0.4)(np.int64(1)) == pytest.approx(0.2)
+    assert schedules.CosineDecay(0.4, np.int32(4))(np.int64(4)) == 0
 
 
 def test_a_schedule_is_asked_before_every_update(rng):
@@ -209,7 +232,9 @@ def test_a_schedule_is_asked_before_every_update(rng):
     assert history["learning_rate"] == pytest.approx([0.1, 0.01, 0.001])
     net.compile(optimizers.SGD(lambda step: -1.0))
     before = net.get_weights()
-    with pytest.raises(ValueError, match=r"SGD: learning_rate must be a number in \[0, inf\), got"):
+    with pytest.raises(
+        ValueError, match=r"SGD: learning_rate = <lambda>\(0\) must be a number in \[0"
+    ):
         net.train_on_batch(x, y)
     for name, want in before.items():
         np.testing.assert_array_equal(net.get_weights()[name], want)
@@ -329,6 +354,16 @@ def test_who_needs_gradients_gets_them(rng):
     net.compile("adam", "softmax_cross_entropy")
     with pytest.raises(RuntimeError, match=r"compile\(keep_gradients=True\) stores them all"):
         net.get_gradients()
+    net.compile("adam", "softmax_cross_entropy", keep_gradients=True)
+    with pytest.raises(RuntimeError, match="there are none before the first training step"):
+        net.get_gradients()
+    net.train_on_batch(x, y)
+    assert all(g.any() for g in net.get_gradients().values())
+    net.compile("adam", "softmax_cross_entropy", keep_gradients=True)
+    with pytest.raises(RuntimeError, match="before the first training step"):
+        net.get_gradients()
+    with pytest.raises(RuntimeError, match="call compile"):
+        Sequential([Dense(3)], (4,)).get_gradients()
     norms = []
 
     class Watch(callbacks.Callback):
@@ -362,12 +397,64 @@ def test_who_needs_gradients_gets_them(rng):
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be an integer >= 1"),
         ({"seed": -1}, "Adam: seed must be an integer >= 0, got -1"),
         ({"state_dtype": "bf16"}, "unknown state_dtype of Adam 'bf16'"),
+        ({"state_dtype": ["full"]}, "unknown state_dtype of Adam ['full']"),
         ({"weight_deca": 1}, "unknown argument of Adam 'weight_deca'; did you mean 'weight_decay'"),
+        ({"beta1": 0.9}, "unknown argument of Adam 'beta1'; did you mean 'beta_1'?"),
+        (
+            {"lr": 0.1},
+            "unknown argument of Adam 'lr'; did you mean 'learning_rate'? (expected one of: "
+            "beta_1, beta_2, bias_correction, clipnorm, clipvalue, decoupled_weight_decay, "
+            "epsilon, epsilon_hat, epsilon_inside_root, global_clipnorm, "
+            "gradient_accumulation_steps, learning_rate, seed, state_dtype, weight_decay)",
+        ),
+        (
+            {"decoupled_weight_decay": "no"},
+            "Adam: decoupled_weight_decay must be True or False, got",
+        ),
+        ({"bias_correction": 0}, "Adam: bias_correction must be True or False, got 0"),
+        ({"epsilon_hat": None}, "Adam: epsilon_hat must be True or False, got None"),
+        (
+            {"epsilon_inside_root": "yes"},
+            "Adam: epsilon_inside_root must be True or False, got 'yes",
+        ),
     ],
 )
 def test_bad_arguments(arguments, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         optimizers.Adam(0.1, **arguments)
+
+
+def test_more_bad_arguments():
+    with pytest.raises(ValueError, match="SGD: nesterov must be True or False, got 'no'"):
+        optimizers.SGD(momentum=0.9, nesterov="no")
+    with pytest.raises(ValueError, match="SGD: rate_in_velocity must be True or False, got 1"):
+        optimizers.SGD(rate_in_velocity=1)
+    with pytest.raises(ValueError, match="RMSprop: epsilon_inside_root must be True or False"):
+        optimizers.RMSprop(epsilon_inside_root=0.0)
+    assert optimizers.SGD(momentum=0.9, nesterov=np.True_).nesterov is True
+
+
+class Rebinding(optimizers.Optimizer):
+    def update(self, param, grad, step):
+        param = param - self.rate(step) * grad
+
+
+class RebindingByParameter(Rebinding):
+    def state_shapes(self, shape):
+        return ()
+
+
+@pytest.mark.parametrize("kind", [Rebinding, RebindingByParameter])
+def test_an_update_that_changes_nothing_is_told(kind, rng):
+    x, y = rng.standard_normal((8, 4)), rng.integers(0, 3, 8)
+    net = network(kind(0.1))
+    with pytest.warns(RuntimeWarning, match=f"{kind.__name__}.update changed no parameter"):
+        net.train_on_batch(x, y)
+    net.train_on_batch(x, y)  # told once
+    net.compile(kind(0.0), "softmax_cross_entropy")
+    net.train_on_batch(x, y)  # a rate of 0 changes nothing
+    net.compile(kind(0.1), "mse")
+    net.train_on_batch(x, net.predict(x))  # nor does a gradient of 0
 
 
 @pytest.mark.parametrize("form", ["full", "8bit"])

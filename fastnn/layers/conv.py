@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from fastnn import initializers
-from fastnn.functional import activation_code
+from fastnn.functional import activation_code, check_bool
 from fastnn.geometry import Padding, Size, conv2d_geometry, pads, pair, positive
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Array, Layer, Shape, Sink, window_words
@@ -44,7 +44,7 @@ class Conv2D(Layer):
         self.groups = positive(kind, "groups", groups)
         self.code = activation_code(kind, activation)
         self.activation = activation
-        self.use_bias = use_bias
+        self.use_bias = check_bool(kind, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from fastnn import initializers
-from fastnn.functional import activation_code
+from fastnn.functional import activation_code, check_bool
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Array, Layer, Shape, Sink
 from fastnn.parameters import ParameterStore
@@ -38,7 +38,7 @@ class Dense(Layer):
         self.units = units
         self.code = activation_code("Dense", activation)
         self.activation = activation
-        self.use_bias = use_bias
+        self.use_bias = check_bool("Dense", "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fastnn.backends import kernels
 from fastnn.backends.reference.update import treated
 from fastnn.errors import unknown
-from fastnn.functional import check_count, check_number
+from fastnn.functional import check_bool, check_count, check_number
 from fastnn.rules import BLOCK, RULES, STATES, Rule
 
 Array = NDArray[Any]
@@ -70,13 +71,16 @@ class Optimizer:
         self.learning_rate = learning_rate
         unknown_names = set(common) - set(Common.__annotations__)
         if unknown_names:
-            where = type(self).__name__
-            raise unknown(f"argument of {where}", min(unknown_names), Common.__annotations__)
+            own = inspect.signature(type(self)).parameters.values()
+            valid = {p.name for p in own if p.kind is not p.VAR_KEYWORD} | set(
+                Common.__annotations__
+            )
+            raise unknown(f"argument of {type(self).__name__}", min(unknown_names), valid)
         self.weight_decay = self._number(
             "weight_decay", common.get("weight_decay", self.usual_weight_decay)
         )
-        self.decoupled_weight_decay = bool(
-            common.get("decoupled_weight_decay", self.usually_decoupled)
+        self.decoupled_weight_decay = self._bool(
+            "decoupled_weight_decay", common.get("decoupled_weight_decay", self.usually_decoupled)
         )
         self.clipvalue = self._limit("clipvalue", common.get("clipvalue"))
         self.clipnorm = self._limit("clipnorm", common.get("clipnorm"))
@@ -88,7 +92,7 @@ class Optimizer:
         )
         self.seed = self._integer("seed", common.get("seed", 0), 0)
         self.state_dtype = common.get("state_dtype", "full")
-        if self.state_dtype not in STATES:
+        if not isinstance(self.state_dtype, str) or self.state_dtype not in STATES:
             raise unknown(f"state_dtype of {type(self).__name__}", self.state_dtype, STATES)
         if self.in_python and self.state_dtype != "full":
             raise ValueError(f"{type(self).__name__}: a rule in Python needs state_dtype='full'")
@@ -100,13 +104,16 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: Rate) -> None:
-        self._learning_rate = value if callable(value) else self._number("learning_rate", value)
+        schedule = callable(value) and not isinstance(value, type)
+        self._learning_rate = value if schedule else self._number("learning_rate", value)
 
     def rate(self, step: int) -> float:
         """The rate of the update of that number, from 1."""
-        if callable(self._learning_rate):
-            return self._number("learning_rate", self._learning_rate(step - 1))
-        return self._learning_rate
+        schedule = self._learning_rate
+        if not callable(schedule):
+            return schedule
+        name = getattr(schedule, "__name__", type(schedule).__name__)
+        return self._number(f"learning_rate = {name}({step - 1})", schedule(step - 1))
 
     # --- the rule ---
 
@@ -132,7 +139,8 @@ class Optimizer:
         All arrays are 1-D, of one size and of the model's dtype: every parameter of the model at
         once, one after another. Write into ``param`` and the state (``param -= …``, not
         ``param = param - …``), not into ``grad``; ``step`` counts from 1, and ``self.rate(step)``
-        is its rate. With ``state_shapes`` it is called for each parameter, in its shape.
+        is its rate. With ``state_shapes`` it is called for each parameter, in its shape. A model
+        warns if the first update changes nothing though gradient and rate aren't zero.
         """
         raise NotImplementedError
 
@@ -222,6 +230,9 @@ class Optimizer:
 
     def _number(self, name: str, value: Any, low: float = 0, high: float = math.inf) -> float:
         return check_number(type(self).__name__, name, value, low, high)
+
+    def _bool(self, name: str, value: Any) -> bool:
+        return check_bool(type(self).__name__, name, value)
 
     def _limit(self, name: str, value: Any) -> float | None:
         if value is not None and self._number(name, value) == 0:

@@ -31,9 +31,10 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **common)
         self.momentum = self._number("momentum", momentum, 0, 1)
+        self.nesterov = self._bool("nesterov", nesterov)
+        self.rate_in_velocity = self._bool("rate_in_velocity", rate_in_velocity)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs a momentum > 0, got 0")
-        self.nesterov, self.rate_in_velocity = bool(nesterov), bool(rate_in_velocity)
         self.name = "momentum" if momentum else "sgd"
         self.state = RULES[self.name].state
 
@@ -66,7 +67,7 @@ class Adagrad(Optimizer):
         super().__init__(learning_rate, **common)
         self.initial_state = self._number("initial_accumulator_value", initial_accumulator_value)
         self.epsilon = self._number("epsilon", epsilon)
-        self.epsilon_inside_root = bool(epsilon_inside_root)
+        self.epsilon_inside_root = self._bool("epsilon_inside_root", epsilon_inside_root)
 
     def numbers(self, step: int) -> dict[str, Any]:
         return {"epsilon": self.epsilon, "epsilon_inside_root": self.epsilon_inside_root}
@@ -117,7 +118,7 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate, **common)
         self.rho = self._number("rho", rho, 0, 1)
         self.epsilon = self._number("epsilon", epsilon)
-        self.epsilon_inside_root = bool(epsilon_inside_root)
+        self.epsilon_inside_root = self._bool("epsilon_inside_root", epsilon_inside_root)
 
     def numbers(self, step: int) -> dict[str, Any]:
         return {
@@ -157,14 +158,14 @@ class Adam(Optimizer):
         self.beta_1 = self._number("beta_1", beta_1, 0, 1)
         self.beta_2 = self._number("beta_2", beta_2, 0, 1)
         self.epsilon = self._number("epsilon", epsilon)
-        self.epsilon_inside_root = bool(epsilon_inside_root)
-        self.bias_correction = bool(bias_correction)
+        self.epsilon_inside_root = self._bool("epsilon_inside_root", epsilon_inside_root)
+        self.bias_correction = self._bool("bias_correction", bias_correction)
+        self.epsilon_hat = self._bool("epsilon_hat", epsilon_hat)
         if epsilon_hat and (epsilon_inside_root or not bias_correction):
             raise ValueError(
                 f"{type(self).__name__}: epsilon_hat needs bias_correction and epsilon outside "
                 "the root"
             )
-        self.epsilon_hat = bool(epsilon_hat)
 
     def numbers(self, step: int) -> dict[str, Any]:
         # √v̂ + ε = (√v + ε √(1−β₂ᵗ)) / √(1−β₂ᵗ), so ε̂ is an ε that shrinks with the step.
