@@ -107,8 +107,8 @@ def run(settings: Settings) -> Result:
 LESSON = Lesson(
     name="vanishing",
     question="Why does a deep network of sigmoids not learn?",
-    claim="with sigmoid at depth 8 the first layer's gradient is 100 times smaller than with ReLU "
-    "with ReLU and He",
+    claim="with sigmoid at depth 8 the first layer's gradient is at least 100 times smaller "
+    "than with ReLU and He",
     run=run,
     seconds=5,
 )
