@@ -18,7 +18,7 @@ OPTIMIZERS = (
     ("RMSprop", 1, 8, 2.0),
     ("Adam", 2, 12, 3.0),
 )
-STATE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "8bit": 1.03}
+STATE_BYTES = {"full": 4.0, "bfloat16": 2.0, "8bit": 1.03}
 
 
 def ledger(seed: int = 5) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def ledger(seed: int = 5) -> dict[str, Any]:
             for network, sizes in networks.items()
             for engine in ENGINES
             for optimizer in OPTIMIZERS
-            for state in (STATE_BYTES if engine[1] == "cython" and optimizer[1] else ["float32"])
+            for state in (STATE_BYTES if engine[1] == "cython" and optimizer[1] else ["full"])
         ],
     }  # fmt: skip
 

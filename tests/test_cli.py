@@ -82,7 +82,7 @@ def test_compare(capsys, tmp_path):
         (backend, optimizer, state)
         for backend in ("cython", "numba", "reference")
         for optimizer, state in [
-            ("SGD", "float32"), ("Adam", "float32"),
+            ("SGD", "full"), ("Adam", "full"),
             *([("Adam", "bfloat16"), ("Adam", "8bit")] if backend == "cython" else []),
         ]
     ]  # fmt: skip
@@ -94,10 +94,10 @@ def test_compare(capsys, tmp_path):
     # The backends train the same network on the same batches.
     for optimizer in ("SGD", "Adam"):
         losses = [
-            r["final_loss"] for r in rows if (r["optimizer"], r["state"]) == (optimizer, "float32")
+            r["final_loss"] for r in rows if (r["optimizer"], r["state"]) == (optimizer, "full")
         ]
         np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
-    assert "[1/8] digits: fastnn cython sgd, float32" in err
+    assert "[1/8] digits: fastnn cython sgd, full" in err
     assert "with fastnn cython, a step with Adam takes" in out
     assert data["environment"]["command"].split()[0] == "fastnn"
     text = page.read_text()
@@ -117,6 +117,17 @@ def test_compare_with_one_backend(capsys, tmp_path):
         found.append([(r["final_loss"], r["accuracy"]) for r in data["rows"]])
     assert found[0] == found[1]
     assert "reference" not in capsys.readouterr().out
+
+
+def test_compare_says_what_kept_the_full_state_and_nothing_of_adam(capsys, monkeypatch):
+    monkeypatch.setattr(ledger, "_serve", refuse)
+    args = ["compare", "--quick", "--networks", "digits", "--optimizers", "sgd,adafactor"]
+    assert main([*args, "--backend", "cython", "--states", "8bit"]) == 0
+    out = capsys.readouterr().out
+    assert "measured with the full state, the only one there: fastnn cython adafactor\n" in out
+    assert "What does Adam cost" not in out
+    assert main([*args, "--backend", "cython"]) == 0
+    assert "the only one there" not in capsys.readouterr().out
 
 
 def test_a_row_that_cant_be_measured_is_named(capsys, tmp_path, monkeypatch):
@@ -250,7 +261,13 @@ def fails(capsys, args, *parts, code=2):
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        ([], ["expected a command", "compare, lab, paths, office31, mnist, cifar10, train, info"]),
+        (
+            [],
+            [
+                "expected a command",
+                "compare, learn, lab, paths, office31, mnist, cifar10, train, info",
+            ],
+        ),
         (["trian"], ["unknown command 'trian'", "did you mean 'train'"]),
         (["--threads", "1", "info"], ["--threads: give the command first"]),
         (["info", "--treads", "1"], ["unrecognized arguments: --treads 1"]),
@@ -266,6 +283,12 @@ def fails(capsys, args, *parts, code=2):
         (["compare", "--networks", "digit"], ["--networks", "did you mean 'digits'"]),
         (["compare", "--optimizers", "sgd,sgd"], ["--optimizers", "each once"]),
         (["compare", "--states", "int4"], ["--states", "bfloat16"]),
+        (["compare", "--states", "float32"], ["--states", "8bit, bfloat16, full"]),
+        (["mnist", "--data", "none"], ["--data: none: No such file"]),
+        (["mnist", "--data", "."], ["--data: .: expected train-images"]),
+        (["cifar10", "--data", "none"], ["--data: none: No such file"]),
+        (["office31", "--data", "none"], ["--data: none: No such file"]),
+        (["office31", "--data", "."], ["--data: .: expected the folders <domain>/images"]),
         (["compare", "--peers", "Torch"], ["--peers", "PyTorch"]),
         (["compare", "--html", "no/such/folder/x.html"], ["--html", "does not exist"]),
         (["compare", "--html", "x", "--json", "x"], ["--html and --json name the same file"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from fastnn import optimizers
 from fastnn.experiments import ledger
 from fastnn.experiments.ledger_page import ledger_page
+from fastnn.rules import STATES
 
 
-def rows_of(names, states=("float32",), backend="cython", network="digits", **more):
+def rows_of(names, states=("full",), backend="cython", network="digits", **more):
     more = {"steps": 30, "quick": True} | more
     todo = ledger.jobs([network], names, states, [backend], **more)
     return ledger.measure(todo, quick=True)
@@ -21,17 +23,17 @@ def rows_of(names, states=("float32",), backend="cython", network="digits", **mo
 def test_jobs():
     """SGD first; narrow states on the first backend, rules in Python too; peers as they can."""
     todo = ledger.jobs(
-        ["digits", "office"], ["adam", "adafactor", "sgd"], ["float32", "8bit"],
+        ["digits", "office"], ["adam", "adafactor", "sgd"], ["full", "8bit"],
         ["cython", "numba"], steps=7, budget=3.0, seed=5,
     )  # fmt: skip
     rows = [(j.backend, j.optimizer, j.state) for j in todo if j.network == "office"]
     assert rows == [
-        ("cython", "sgd", "float32"),
-        ("cython", "adam", "float32"),
+        ("cython", "sgd", "full"),
+        ("cython", "adam", "full"),
         ("cython", "adam", "8bit"),
-        ("cython", "adafactor", "float32"),
-        ("numba", "sgd", "float32"),
-        ("numba", "adam", "float32"),
+        ("cython", "adafactor", "full"),
+        ("numba", "sgd", "full"),
+        ("numba", "adam", "full"),
     ]
     assert len(todo) == 12
     assert {(j.steps, j.budget, j.seed) for j in todo} == {(7, 3.0, 5)}
@@ -72,6 +74,45 @@ def test_a_rows_figures():
     assert adam["accuracy"] > 0.5
 
 
+@pytest.mark.parametrize(
+    ("network", "engine", "kept", "ahead"),
+    [
+        ("office", "fastnn", False, True),
+        ("office", "fastnn", True, False),
+        ("office", "PyTorch", False, False),
+        ("digits", "fastnn", False, False),
+    ],
+)
+def test_traffic_of_a_step(network, engine, kept, ahead, monkeypatch):
+    """A first layer that looks ahead is read once; the limit's loops move as much."""
+    (job,) = ledger.jobs([network], ["sgd"], ["full"], ["cython"])
+    row = ledger._Row.__new__(ledger._Row)
+    row.job, row.network = dataclasses.replace(job, engine=engine), ledger.NETWORKS[network]
+    model = row.network.build(0)
+    model.compile("adam", keep_gradients=kept)
+    row.figures = row._model_figures(model)
+    sizes = [p.size for p in model.chain.parameters()]
+    n, first = sum(sizes), sizes[0]
+    forward, dx, update = n - first * ahead, n - first, 2 * n
+    stored = 4 * n if engine != "fastnn" else model.nbytes()["gradients"]
+    state = 8 * n if engine != "fastnn" else model.nbytes()["state"]
+    assert row.figures["moved_bytes"] == 4 * (forward + dx + update) + 2 * (stored + state)
+
+    moved = []
+
+    class Machine:
+        def __init__(self, threads):
+            pass
+
+        def streams(self, updates, reads, size):
+            moved.append((8 * updates + 4 * reads) * size)
+            return 0.0
+
+    monkeypatch.setattr(ledger, "Limits", Machine)
+    row.limit()
+    assert sum(moved) / 5 == pytest.approx(row.figures["moved_bytes"], abs=32)
+
+
 def test_equal_seconds_are_those_of_sgd():
     """Adagrad takes as many steps and more time, so it is tested before its end."""
     sgd, other = rows_of(["sgd", "proximal-adagrad"], steps=200)
@@ -86,7 +127,7 @@ def test_memory_is_what_is_counted():
     """Parameters alone with SGD, three times that with Adam, twice and one and a half times with
     the narrow states: measured from outside the arrays, by the process's peak.
     """
-    found = rows_of(["sgd", "adam"], list(ledger.STATE_NAMES), network="office-large", steps=5)
+    found = rows_of(["sgd", "adam"], list(STATES), network="office-large", steps=5)
     held = [row["peak_bytes"] / (4 * row["parameters"]) for row in found]
     np.testing.assert_allclose(held, [1, 3, 2, 1.5], rtol=0.1)
     counted = [
@@ -98,7 +139,7 @@ def test_memory_is_what_is_counted():
 
 def test_a_row_that_cant_be_measured_has_an_error():
     """The others go on, and the page can be made."""
-    todo = ledger.jobs(["digits"], ["sgd"], ["float32"], ["cython"], steps=5, quick=True)
+    todo = ledger.jobs(["digits"], ["sgd"], ["full"], ["cython"], steps=5, quick=True)
     broken = [*todo, todo[0].__class__(**{**vars(todo[0]), "optimizer": "none-such"})]
     good, bad = ledger.measure(broken, quick=True)
     assert good["steps"] == 5
@@ -111,7 +152,7 @@ def test_a_row_that_cant_be_measured_has_an_error():
 
 
 def test_a_process_that_dies_is_an_error():
-    todo = ledger.jobs(["digits"], ["sgd"], ["float32"], ["cython"], steps=5, quick=True)
+    todo = ledger.jobs(["digits"], ["sgd"], ["full"], ["cython"], steps=5, quick=True)
     process = ledger._Process(todo[0], "no such folder")
     with pytest.raises(RuntimeError, match="FileNotFoundError"):
         process("train", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -430,8 +431,11 @@ def test_divergence_is_told(capsys):
     args = ["paths", "--surfaces", "bowl", "--optimizers", "sgd", "--steps", "1000"]
     assert main([*args, "--rate", "10"]) == 0
     out, err = capsys.readouterr()
-    assert "diverges after step " in out
+    (line,) = (line for line in out.splitlines() if line.startswith("bowl     sgd"))
+    assert re.fullmatch(r"bowl +sgd +10 +- +- +- +diverges at step [1-9]\d+", line)
     assert err == ""
+    assert main([*args, "--rate", "1e300"]) == 0
+    assert " -               -  diverges at step 1\n" in capsys.readouterr().out
     assert main([*args, "--rate", "0.0801"]) == 0
     assert "leaves the picture" in capsys.readouterr().out
 
@@ -451,6 +455,7 @@ def test_every_backend_takes_the_same_paths(tmp_path):
 BAD = {
     "unknown surface 'bowll'; did you mean 'bowl'": ["--surfaces", "bowll"],
     "unknown optimizer 'adma'; did you mean 'adam'": ["--optimizers", "sgd,adma"],
+    "--optimizers: expected names such as sgd,momentum, got ''": ["--optimizers", ""],
     "expected each once, got 'sgd,sgd'": ["--optimizers", "sgd,sgd"],
     "--steps: expected an integer >= 1": ["--steps", "0"],
     "--rate: expected a number >= 0": ["--rate", "-1"],

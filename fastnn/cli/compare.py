@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import fastnn
+from fastnn import optimizers
 from fastnn.cli.options import (
     CommandParser,
     check_distinct,
@@ -29,6 +30,7 @@ from fastnn.cli.options import (
 from fastnn.config import config
 from fastnn.experiments import ledger, peers
 from fastnn.experiments.ledger_page import answers, ledger_page
+from fastnn.rules import STATES
 
 _PEER_NAMES = tuple(peers.available())
 
@@ -37,13 +39,13 @@ def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn compare``."""
     add = parser.add_argument
     add("--quick", action="store_true",
-        help="two networks, three optimizers, fewer steps: under a minute")  # fmt: skip
+        help="two networks, three optimizers, fewer steps: about half a minute")  # fmt: skip
     add("--networks", type=names("network", ledger.NETWORKS), metavar="NAMES",
         help=f"of {','.join(ledger.NETWORKS)}; all if unset")  # fmt: skip
     add("--optimizers", type=names("optimizer", ledger.OPTIMIZERS), metavar="NAMES",
         help=f"of {','.join(ledger.OPTIMIZERS)}; all if unset")  # fmt: skip
-    add("--states", type=names("state", ledger.STATE_NAMES), metavar="NAMES",
-        help=f"of {','.join(ledger.STATE_NAMES)}; all if unset")  # fmt: skip
+    add("--states", type=names("state", STATES), metavar="NAMES",
+        help=f"of the optimizers: of {','.join(STATES)} (full: float32); all if unset")  # fmt: skip
     add("--peers", type=names("peer", (*_PEER_NAMES, "none")), metavar="NAMES",
         help=f"of {','.join(_PEER_NAMES)}, or none; those installed if unset, "
         "none with --quick")  # fmt: skip
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         backend_names = [name for name, refusal in refusals.items() if not refusal]
     engines = _engines(args)
     todo = ledger.jobs(
-        networks, chosen, args.states or list(ledger.STATE_NAMES), backend_names, engines,
+        networks, chosen, args.states or list(STATES), backend_names, engines,
         quick=args.quick, steps=args.steps, budget=args.budget, seed=args.seed,
     )  # fmt: skip
     environment = _environment(args)
@@ -87,12 +89,10 @@ def run(args: argparse.Namespace) -> None:
         print(network)
         print(_table([row for row in rows if row["network"] == network]))
         print()
-    for line in _notes(found, rows):
+    for line in [*_notes(found, rows), *_left_full(todo, args.states)]:
         print(line)
-    if rows:
-        print("\nWhat does Adam cost here?")
-        for sentence in answers(rows):
-            print(sentence)
+    if sentences := answers(rows):
+        print("\nWhat does Adam cost here?", *sentences, sep="\n")
     print(f"({time.perf_counter() - started:.0f} s in all)")
     data = {
         "environment": environment,
@@ -167,6 +167,19 @@ def _figure(value: float | None, form: str, divisor: float = 1) -> str:
     return "-" if value is None else format(value / divisor, form)
 
 
+def _left_full(todo: list[ledger.Job], states: list[str] | None) -> list[str]:
+    """Which rows have the full state though it wasn't asked for."""
+    if not states or "full" in states:
+        return []
+    keeping = [job for job in todo if job.state == "full" and optimizers.get(job.optimizer).state]
+    words = dict.fromkeys(
+        f"{job.engine} {job.backend}".strip() + f" {job.optimizer}" for job in keeping
+    )
+    return (
+        [f"measured with the full state, the only one there: {', '.join(words)}"] if words else []
+    )
+
+
 def _notes(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "ms/step: median of forward, loss, backward and update; / SGD: over that of SGD on the",
@@ -176,7 +189,7 @@ def _notes(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]
         "  interpreter and data. GB/s and % limit: the least traffic of a step against the time,",
         "  and plain loops with the same reads and writes against it.",
         "  loss: mean over the last tenth of the training steps. at equal time: accuracy when",
-        "  the seconds were up that SGD took.",
+        "  the seconds were up that SGD took. state: of the optimizer; full is float32.",
     ]
     if any(row["backend"] == "reference" for row in rows):
         lines.append(

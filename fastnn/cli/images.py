@@ -18,6 +18,7 @@ from fastnn.cli.options import (
     count,
     folder,
     name,
+    naming,
     number,
     write_json,
 )
@@ -140,7 +141,8 @@ def _data(args: argparse.Namespace, where: Data) -> tuple[ImageSet, str]:
         data = where.draw(*where.drawn, args.seed)
         what, how = f"No --data: images drawn here as a stand-in for {where.title}", "drawn"
     else:
-        data = where.load(args.data)
+        with naming("--data"):
+            data = where.load(args.data)
         what, how = f"{where.title} from {data.source}", "read"
     height, width, _ = data.x_train.shape[1:]
     return data, (

@@ -22,6 +22,7 @@ from fastnn.cli.options import (
     count,
     folder,
     name,
+    naming,
     number,
     seeds,
     sizes,
@@ -188,14 +189,15 @@ def _data(args: argparse.Namespace) -> tuple[Office31, str]:
         data = draw_office31(_DRAWN_IMAGES, size, args.seed)
         what, how = "No --data: images drawn here as a stand-in for Office-31", "drawn"
     else:
-        data = load_office31(
-            args.data,
-            size,
-            on_damaged="skip" if args.skip_damaged else "raise",
-            workers=args.workers,
-            progress=not args.quiet,
-            cache=None if args.no_cache else args.cache or default_cache_folder(),
-        )
+        with naming("--data"):
+            data = load_office31(
+                args.data,
+                size,
+                on_damaged="skip" if args.skip_damaged else "raise",
+                workers=args.workers,
+                progress=not args.quiet,
+                cache=None if args.no_cache else args.cache or default_cache_folder(),
+            )
         what = f"Office-31 from {args.data}"
         how = "read from the cache" if data.from_cache else "decoded"
     seconds = time.perf_counter() - started

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,8 +124,15 @@ def sizes(text: str) -> list[int]:
 
 def names(kind: str, valid: Iterable[str]) -> Callable[[str], list[str]]:
     """Several of the names, separated by commas, each once."""
-    one = name(kind, valid)
-    return _typed(lambda text: _distinct([one(part) for part in text.split(",")], text))
+    choices = tuple(valid)
+    one = name(kind, choices)
+
+    def convert(text: str) -> list[str]:
+        if not text:
+            raise ValueError(f"expected names such as {','.join(choices[:2])}, got ''")
+        return _distinct([one(part) for part in text.split(",")], text)
+
+    return _typed(convert)
 
 
 @_typed
@@ -200,6 +208,18 @@ def _check_writable(place: Path, text: str) -> None:
             pass
     except OSError as error:
         raise ValueError(f"{text}: can't write there: {os.strerror(error.errno or 0)}") from None
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Errors of what is read inside get the option's name before them."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise ValueError(f"{option}: {place}{error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 def check_distinct(**paths: Path | str | None) -> None:

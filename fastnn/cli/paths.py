@@ -95,7 +95,8 @@ def _table(runs: list[Run]) -> str:
     body = [
         [
             r.surface, r.optimizer, f"{r.rate:g}", "-" if r.arrived is None else str(r.arrived),
-            f"{r.values[-1]:.2g}", f"{r.distance:.2g}", _remark(r),
+            *(["-"] * 2 if r.diverged else [f"{r.values[-1]:.2g}", f"{r.distance:.2g}"]),
+            _remark(r),
         ]
         for r in runs
     ]  # fmt: skip
@@ -104,7 +105,7 @@ def _table(runs: list[Run]) -> str:
 
 def _remark(r: Run) -> str:
     if r.diverged:
-        return f"diverges after step {len(r.path) - 1}"
+        return f"diverges at step {len(r.path)}"
     return "leaves the picture" if r.left else ""
 
 

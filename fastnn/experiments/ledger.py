@@ -140,8 +140,6 @@ NETWORKS: dict[str, Network] = {
 OPTIMIZERS = tuple(name for name in optimizers.OPTIMIZERS if name not in ("ftrl", "adagrad-da"))
 QUICK_NETWORKS = ("digits", "office")
 QUICK_OPTIMIZERS = ("sgd", "momentum", "adam")
-#: Forms of the state by their names here.
-STATE_NAMES = {"float32": "full", "bfloat16": "bfloat16", "8bit": "8bit"}
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,7 @@ class Job:
     engine: str
     backend: str
     optimizer: str
+    #: one of ``rules.STATES``; full is float32
     state: str
     steps: int
     #: training ends after so many seconds, if not after ``steps``
@@ -190,11 +189,11 @@ def jobs(
                     continue
                 narrow = first and optimizer.state and not optimizer.in_python
                 narrow = narrow and (not quick or name == "adam")
-                for state in states if narrow else ["float32"]:
+                for state in states if narrow else ["full"]:
                     found.append(Job(network, "fastnn", backend, name, state, *common))
         for engine in engines:
             rows = [n for n in names if peers.offers(engine, optimizers.get(n))]
-            found += [Job(network, engine, "", name, "float32", *common) for name in rows]
+            found += [Job(network, engine, "", name, "full", *common) for name in rows]
     return found
 
 
@@ -250,11 +249,8 @@ class _Row:
         job = self.job
         model = self.network.build(job.seed)
         rate = self.network.rates.get(job.optimizer)
-        more: dict[str, Any] = {"seed": job.seed}
-        if job.state != "float32":
-            more["state_dtype"] = STATE_NAMES[job.state]
         model.compile(
-            optimizers.get(job.optimizer, rate, **more),
+            optimizers.get(job.optimizer, rate, seed=job.seed, state_dtype=job.state),
             "softmax_cross_entropy",
             keep_gradients=job.backend == "reference",
         )
@@ -293,7 +289,6 @@ class _Row:
         self.engine, model = self._make()
         self.pairs = self._pairs()
         figures = self.figures = self._model_figures(model)
-        self.first = next(p.size for p in model.chain.parameters())
         if self.job.engine != "fastnn":
             # The peer has its own copy of the weights.
             del model
@@ -349,9 +344,12 @@ class _Row:
             arrays = len(RULES[model.optimizer.name].state)
             nbytes = {"parameters": 4 * n, "gradients": 4 * n, "state": 4 * n * arrays}
         # The weights are read forward and, but the first ones, for dx; the update reads and
-        # writes them and the state, and a stored gradient is written and read.
-        first = next(p.size for p in model.chain.parameters())
-        moved = 4 * (n + n - first + 2 * n) + 2 * (nbytes["state"] + nbytes["gradients"])
+        # writes them and the state, and a stored gradient is written and read. First ones that
+        # are streamed are multiplied with the next batch while the update has them in cache.
+        first = next(model.chain.parameters())
+        ahead = job.engine == "fastnn" and first.gradient is None
+        self.read = n - first.size + (n - first.size if ahead else n)
+        moved = 4 * (self.read + 2 * n) + 2 * (nbytes["state"] + nbytes["gradients"])
         flops = 2 * self.network.batch_size * _products(model)
         flops += (RULES[model.optimizer.name].flops if model.optimizer.name in RULES else 10) * n
         return {
@@ -378,7 +376,7 @@ class _Row:
         except NoLimits:
             return None
         n = self.figures["parameters"]
-        loops = [(0, 1, n), (1, 0, n), (0, 1, n - self.first)]
+        loops = [(0, 1, self.read), (1, 0, n)]
         loops += [(1, 0, int(n * self.figures[f"bytes_{p}"] / 4)) for p in ("state", "gradients")]
         # The fastest of several: what the machine can do when nothing disturbs it.
         return min(sum(machine.streams(u, r, k) for u, r, k in loops if k) for _ in range(5))

@@ -45,7 +45,7 @@ def ledger_page(ledger: Mapping[str, Any]) -> Page:
     - ``rows``: one for each network, engine, backend, optimizer and type of the state:
 
       - ``network``; ``engine``, such as "fastnn" or "PyTorch fused"; ``backend``, "" if the engine
-        has one only; ``optimizer``; ``state``, "float32", "bfloat16" or "8bit"
+        has one only; ``optimizer``; ``state``, "full" (float32), "bfloat16" or "8bit"
       - ``parameters``: how many the network has
       - ``ms_per_step``, and ``ratio_to_sgd``: the same over that of SGD on this network and engine
       - ``bytes_parameters``, ``bytes_gradients``, ``bytes_state``: per parameter
@@ -95,7 +95,7 @@ def answers(rows: Sequence[Row]) -> list[str]:
     plain = {
         (row["network"], _engine(row), row["optimizer"]): row
         for row in rows
-        if row["state"] == "float32"
+        if row["state"] == "full"
     }
     sentences = []
     for network in networks:
@@ -116,7 +116,7 @@ def answers(rows: Sequence[Row]) -> list[str]:
             f"{number(size(row))} with {row['state']} state"
             for row in rows
             if (row["network"], _engine(row), row["optimizer"]) == (network, engine, "Adam")
-            and row["state"] != "float32"
+            and row["state"] != "full"
         ]
         times, before, after = f"{adam['ratio_to_sgd']:.2f}", number(size(sgd)), number(size(adam))
         text = (
@@ -161,7 +161,7 @@ def _network(page: Page, rows: Sequence[Row], limits: Mapping[str, float | None]
         shown = {
             v: row
             for v, row in mains.items()
-            if row["loss"] and (row["state"] == "float32" or row["optimizer"] == "Adam")
+            if row["loss"] and (row["state"] == "full" or row["optimizer"] == "Adam")
         }
         curves = {v: _curve(row, axis) for v, row in shown.items()}
         if curves:
@@ -201,7 +201,7 @@ def _engine(row: Row) -> str:
 
 
 def _variant(row: Row) -> str:
-    return row["optimizer"] + ("" if row["state"] == "float32" else f", {row['state']}")
+    return row["optimizer"] + ("" if row["state"] == "full" else f", {row['state']}")
 
 
 def _curve(row: Row, axis: int) -> tuple[list[float], list[float]]:
