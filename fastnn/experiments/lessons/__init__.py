@@ -4,7 +4,7 @@ A lesson's file begins with its maths, then come the networks, then ``run``, whi
 returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is that of the course.
 """
 
-from fastnn.experiments.lessons import vanishing, xor
+from fastnn.experiments.lessons import initializers, vanishing, xor
 from fastnn.experiments.lessons.lesson import Check, ClaimError, Lesson, Result, Settings, Table
 
 LESSONS = {
@@ -12,6 +12,7 @@ LESSONS = {
     for lesson in (
         xor.LESSON,
         vanishing.LESSON,
+        initializers.LESSON,
     )
 }  # fmt: skip
 
