@@ -1,4 +1,4 @@
-"""The code in README.md and CONTRIBUTING.md works as it stands there."""
+"""The code in README.md, CONTRIBUTING.md and docs/optimizers.md works as it stands there."""
 
 import importlib.util
 import re
@@ -52,6 +52,24 @@ def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
         exec(kernels, scope | arrays | {"b": rng.random(4), "images": images, "kernel": kernel})
     finally:
         fastnn.set_num_threads(threads)
+
+
+def test_the_optimizers_pages_code_runs(capsys):
+    text = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    schedule, gradients = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope = {"__name__": "page"}
+    exec(schedule, scope)
+    rates, steps = scope["history"]["learning_rate"], scope["steps"]
+    assert rates[0] == pytest.approx(0.01 / steps)
+    assert rates[1] == 0.01
+    assert rates == [rates[0], *sorted(rates[1:], reverse=True)]
+    assert 0.0001 < rates[-1] < 0.0003
+    assert "'accuracy': 0.9" in capsys.readouterr().out
+    exec(gradients, scope)
+    norms = scope["watch"].norms
+    assert len(norms) == steps
+    assert set(norms[0]) == {"dense/w", "dense/b", "dense_1/w", "dense_1/b"}
+    assert min(norms[0].values()) > 0
 
 
 def test_your_own_layer_runs_and_its_gradients_are_right():
