@@ -94,6 +94,8 @@ class ParameterStore:
         for p in self.parameters:
             p.value = self._view(self.values, p)
         self.gradients = self._sums = np.empty(0, dtype)
+        #: whether they are those of a step
+        self.has_gradients = False
         self.state: tuple[Array, ...] = ()
 
     def _streams(self, p: Parameter) -> bool:
@@ -113,7 +115,6 @@ class ParameterStore:
         self.optimizer = optimizer
         self.step = self.updates = 0
         self.gradients = self._sums = np.empty(0, self.dtype)
-        self.has_gradients = False
         self.state = ()
         self._by_parameter = optimizer.state_shapes((1,)) is not None
         if not self._by_parameter:

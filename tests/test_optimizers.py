@@ -362,8 +362,12 @@ def test_who_needs_gradients_gets_them(rng):
     net.compile("adam", "softmax_cross_entropy", keep_gradients=True)
     with pytest.raises(RuntimeError, match="before the first training step"):
         net.get_gradients()
+    bare = Sequential([fastnn.Flatten()], (4,))
     with pytest.raises(RuntimeError, match="call compile"):
-        Sequential([Dense(3)], (4,)).get_gradients()
+        bare.get_gradients()
+    bare.compile()
+    with pytest.raises(RuntimeError, match="before the first training step"):
+        bare.get_gradients()
     norms = []
 
     class Watch(callbacks.Callback):
