@@ -17,8 +17,11 @@ from fastnn.config import show_config
 from fastnn.gradcheck import check_gradients
 from fastnn.layers import (
     Activation,
+    Add,
     AveragePooling2D,
+    Branches,
     Chain,
+    Concat,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -31,6 +34,7 @@ from fastnn.layers import (
     MaxPool2D,
     MaxPooling2D,
     Rescaling,
+    Residual,
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
@@ -40,8 +44,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Activation",
+    "Add",
     "AveragePooling2D",
+    "Branches",
     "Chain",
+    "Concat",
     "Conv2D",
     "Dense",
     "DepthwiseConv2D",
@@ -55,6 +62,7 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling2D",
     "Rescaling",
+    "Residual",
     "Sequential",
     "ZeroPadding2D",
     "available_backends",

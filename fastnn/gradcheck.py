@@ -22,7 +22,7 @@ def check_gradients(
 ) -> dict[str, float]:
     """Compare back-propagated gradients with central differences along random directions.
 
-    For the input and for each parameter, a random direction d of length 1 is drawn; the
+    For the input and for each trained parameter, a random direction d of length 1 is drawn; the
     derivative along it, (L(p + h d) − L(p − h d)) / 2h with h = ``step``, must equal ⟨∇L, d⟩.
     The model must be compiled and of dtype float64, where h = 1e-5, about the cube root of eps,
     errs least; inputs where an activation has a kink (ReLU at 0) don't belong in the data.
@@ -46,7 +46,7 @@ def check_gradients(
     sink = Gradients()
     dx = model.backward(sink)
     pairs = [("x", inputs, np.array(dx, np.float64).reshape(inputs.shape))]
-    pairs += [(p.name, p.value, sink.arrays[p.name].copy()) for p in model.store.parameters]
+    pairs += [(p.name, p.value, sink.arrays[p.name].copy()) for p in model.store.trained]
     errors = {}
     for name, values, gradient in pairs:
         errors[name] = 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,7 +81,8 @@ class Sequential:
         self.dtype = np.dtype(dtype)
         self.seed = seed
         self.chain = Chain([])
-        self.store: ParameterStore | None = None
+        self.built = False
+        self._store: ParameterStore | None = None
         self.heads: list[Head] = []
         self.stop_training = False
         self._compiled: dict[str, Any] | None = None
@@ -99,15 +101,65 @@ class Sequential:
         """The layers, in order."""
         return self.chain.children
 
+    @property
+    def trainable(self) -> bool:
+        """Whether the model learns: that of all its layers, set together."""
+        return self.chain.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.chain.trainable = value
+
+    @property
+    def store(self) -> ParameterStore | None:
+        """Where the parameters are, None before ``build``; allocated when first asked for."""
+        if self._store is None and self.built:
+            self._store = ParameterStore(list(self.chain.parameters()), self.dtype)
+            self._store.initialize(self._rng)
+        return self._store
+
     def add(self, layer: Layer) -> None:
-        """Append a layer; only before the model is built."""
+        """Append a layer. A built model keeps its weights, and must be compiled again.
+
+        Weights of the new layer are drawn as if it had been there from the start.
+        """
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential: expected a layer, got {type(layer).__name__}")
-        if self.store is not None:
-            raise RuntimeError("Sequential: the model is built; add layers before")
         if any(layer is other for other in self.layers):
             raise ValueError(f"Sequential: the same {type(layer).__name__} object is there twice")
+        if not self.built:
+            self.layers.append(layer)
+            return
         self.layers.append(layer)
+        try:
+            _claim_layers(self.chain)
+            self.chain.connect_next(layer)
+        except Exception:
+            self.layers.pop()
+            if layer.owner is self.chain:
+                _release(layer)
+            raise
+        layer.take_seed(self._seeds.spawn(1)[0])
+        self._begin_anew()
+
+    def pop(self) -> Layer:
+        """Take the last layer away and return it. A built model keeps the other weights.
+
+        It must then be compiled again. ``pop`` and ``add`` give a trained trunk a new head; what
+        ``predict`` returns without one are the trunk's features. The layer has lost its weights.
+        """
+        if len(self.layers) < 2:
+            raise ValueError(f"pop: the model must keep a layer, and has {len(self.layers)}")
+        layer = self.layers.pop()
+        if self.built:
+            _release(layer)
+            self.chain.output_shape = self.layers[-1].output_shape
+            self._begin_anew()
+        return layer
+
+    def _begin_anew(self) -> None:
+        """After a change of the layers: the values stay, all that follows from them goes."""
+        self._store, self._compiled, self._bound, self.heads = None, None, (), []
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Make the parameters for inputs of ``input_shape``, without the batch."""
@@ -124,10 +176,9 @@ class Sequential:
             raise ValueError(f"Sequential: input_shape must have sizes >= 1, got {input_shape}")
         _claim_layers(self.chain)
         self.chain.connect(shape, self.dtype)
-        self.store = ParameterStore(list(self.chain.parameters()), self.dtype)
-        self.store.initialize(np.random.default_rng(self.seed))
-        self.chain.take_seed(np.random.SeedSequence(self.seed))
-        self._bound = ()
+        self._rng, self._seeds = np.random.default_rng(self.seed), np.random.SeedSequence(self.seed)
+        self.chain.take_seed(self._seeds)
+        self.built, self._store, self._bound = True, None, ()
         self._prepare()
 
     def compile(
@@ -139,6 +190,8 @@ class Sequential:
         keep_gradients: bool = False,
     ) -> None:
         """Choose optimizer, loss and metrics; forgets the optimizer's state.
+
+        What is trained is decided here too: see ``Layer.trainable``.
 
         With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
         ``loss_weights`` a dict by head (1 where missing). ``keep_gradients=True`` stores every
@@ -174,7 +227,7 @@ class Sequential:
             return
         c = self._compiled
         names = None
-        if self.store is not None:
+        if self.built:
             output = self.chain.output_shape
             shapes = output if isinstance(output, dict) else {ONLY: output}
             names = list(shapes)
@@ -192,6 +245,7 @@ class Sequential:
             Head(n, shapes[n], found[n], float(weights[n]), found_metrics[n]) for n in names
         ]
         self.store.prepare(c["optimizer"], c["keep_gradients"])
+        self.chain.stale = False
         self._bound = ()
 
     def _require_compiled(self) -> dict[str, Any]:
@@ -305,6 +359,10 @@ class Sequential:
         Raises ``FloatingPointError`` if the loss isn't finite, before anything is updated.
         """
         store = self._require_built()
+        if self.chain.stale:
+            raise RuntimeError(
+                "Sequential: trainable of a layer has changed since compile(…); call it again"
+            )
         kernels = self.bind(len(x), training=True)
         x = self.as_input(x)
         outputs = self.chain.forward(x, True)
@@ -412,19 +470,21 @@ class Sequential:
     def get_gradients(self) -> dict[str, Array]:
         """Copies of the gradients of the last step by name, before clipping by value and decay.
 
+        Frozen parameters have none.
+
         Raises ``RuntimeError`` if they weren't all stored: see ``compile(keep_gradients=True)`` and
         ``Callback.reads_gradients``; and before the first step.
         """
         self._require_compiled()
         store = self._require_built()
-        if any(p.gradient is None for p in store.parameters):
+        if any(p.gradient is None for p in store.trained):
             raise RuntimeError(
                 "get_gradients: those of large dense layers go to the optimizer band by band; "
                 "compile(keep_gradients=True) stores them all"
             )
         if not store.has_gradients:
             raise RuntimeError("get_gradients: there are none before the first training step")
-        return {p.name: p.gradient.copy() for p in store.parameters if p.gradient is not None}
+        return {p.name: p.gradient.copy() for p in store.trained if p.gradient is not None}
 
     def get_weights(self) -> dict[str, Array]:
         """Copies of all parameters by name, such as ``dense/w``."""
@@ -564,10 +624,16 @@ def _check_heads(where: str, given: Mapping[str, Any], names: list[str]) -> None
 
 def _claim_layers(root: Layer) -> None:
     """Make the layers this model's own, each with a name: its class's, numbered from the second."""
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
+    seen: set[int] = set()
 
-    def visit(layer: Layer, unique: Callable[[str], str]) -> None:
+    def visit(layer: Layer) -> None:
         for child in layer.children:
+            if id(child) in seen:
+                raise ValueError(
+                    f"Sequential: the same {type(child).__name__} object is there twice"
+                )
+            seen.add(id(child))
             if child.owner not in (None, root):
                 raise ValueError(
                     f"Sequential: {type(child).__name__} {child.name!r} is part of another model; "
@@ -575,11 +641,18 @@ def _claim_layers(root: Layer) -> None:
                 )
             child.owner = root
             child.name = unique(child.name or type(child).__name__.lower())
-            visit(child, unique)
+            taken.add(child.name)
+            visit(child)
 
     def unique(name: str) -> str:
-        count = taken.get(name, 0)
-        taken[name] = count + 1
-        return unique(f"{name}_{count}") if count else name
+        numbered = (f"{name}_{i}" for i in count(1))
+        return next(n for n in chain((name,), numbered) if n not in taken)
 
-    visit(root, unique)
+    visit(root)
+
+
+def _release(layer: Layer) -> None:
+    """Make the layer, and all in it, free for another model."""
+    layer.owner, layer.own_parameters = None, []
+    for child in layer.children:
+        _release(child)

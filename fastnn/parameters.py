@@ -5,7 +5,7 @@ Large dense weights are *streamed*: they have no gradient array. One kernel make
 panels of rows that fit in the L2 cache and updates the weights from each panel at once, so the
 gradient never travels to memory and back. Values are the same to the bit either way. Where an
 update needs all gradients before it (the norm of a clipping, a mean over batches, a rule in
-Python) they are stored.
+Python) they are stored. What isn't trained, as of a frozen layer, has neither gradient nor state.
 """
 
 from __future__ import annotations
@@ -40,14 +40,19 @@ _PIECE = 1 << 16
 
 
 class Parameter:
-    """A trained array of a layer.
+    """An array that a layer keeps with the model: its weights, or statistics of what it has seen.
 
     ``value`` is a view into the model's weights. ``gradient`` is a view into its gradients, or
-    None while the parameter is streamed or the model isn't compiled.
+    None while the parameter is streamed or not trained or the model isn't compiled.
     """
 
     def __init__(
-        self, name: str, shape: tuple[int, ...], initializer: Initializer, streams: bool = False
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        streams: bool = False,
+        learned: bool = True,
     ) -> None:
         self.name = name
         self.shape = shape
@@ -55,6 +60,8 @@ class Parameter:
         self.initializer = initializer
         #: whether the layer hands the gradient over by ``sink.dense``, which may stream it
         self.streams = streams
+        #: whether the optimizer may train it, and whether it does: its layer may be frozen
+        self.learned = self.trainable = learned
         self.value: Array = np.empty(0)
         self.gradient: Array | None = None
         self.state: tuple[Array, ...] = ()
@@ -82,21 +89,40 @@ class ParameterStore:
         self.parameters = list(parameters)
         self.dtype = dtype
         self.step = self.updates = 0
-        # Streamed ones last, so that the others' gradients are one piece.
-        ordered = sorted(self.parameters, key=self._streams)
-        offsets, size, stored = {}, 0, 0
-        for p in ordered:
-            offsets[p.name] = size
-            size += -(-p.size // BLOCK) * BLOCK
-            stored = stored if self._streams(p) else size
-        self._offsets, self._stored = offsets, stored
-        self.values = zeros(size, dtype)
-        for p in self.parameters:
-            p.value = self._view(self.values, p)
+        self._new = [p for p in self.parameters if p.value.shape != p.shape]
+        self._places: list[int] | None = None
+        self._lay_out()
         self.gradients = self._sums = np.empty(0, dtype)
         #: whether they are those of a step
         self.has_gradients = False
         self.state: tuple[Array, ...] = ()
+
+    def _lay_out(self) -> None:
+        """Give every value its place, and keep what it holds.
+
+        First those whose gradient is stored, so that these are one piece; then the streamed ones;
+        last what isn't trained, which has no gradient and no state.
+        """
+        places = [self._place(p) for p in self.parameters]
+        if places == self._places:
+            return
+        self._places = places
+        self.trained = [p for p in self.parameters if p.trainable]
+        offsets, size, ends = {}, 0, [0, 0, 0]
+        for place, p in sorted(zip(places, self.parameters, strict=True), key=lambda pair: pair[0]):
+            offsets[p.name] = size
+            size += -(-p.size // BLOCK) * BLOCK
+            ends[place:] = [size] * (3 - place)
+        self._offsets, (self._stored, self._trained_end, _) = offsets, ends
+        self.values = zeros(size, self.dtype)
+        for p in self.parameters:
+            view = self._view(self.values, p)
+            if p.value.shape == p.shape:
+                view[...] = p.value
+            p.value = view
+
+    def _place(self, p: Parameter) -> int:
+        return int(self._streams(p)) if p.trainable else 2
 
     def _streams(self, p: Parameter) -> bool:
         return p.streams and p.size * self.dtype.itemsize >= STREAM_BYTES
@@ -106,23 +132,27 @@ class ParameterStore:
         return flat[start : start + p.size].reshape(p.shape)
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Fill all values, in the order of the layers."""
-        for p in self.parameters:
+        """Fill all values in the order of the layers, but those that were there before."""
+        for p in self._new:
             p.initializer.fill(p.value, rng)
 
     def prepare(self, optimizer: Optimizer, keep_gradients: bool) -> None:
         """Allocate gradients and the optimizer's state, and start counting steps anew."""
         self.optimizer = optimizer
         self.step = self.updates = 0
+        self._lay_out()
         self.gradients = self._sums = np.empty(0, self.dtype)
         self.state = ()
         self._by_parameter = optimizer.state_shapes((1,)) is not None
         if not self._by_parameter:
             places = count(_APART, _APART)
             self.state = optimizer.new_state(
-                len(self.values), self.dtype, lambda size, dtype: zeros(size, dtype, next(places))
+                self._trained_end, self.dtype, lambda size, dtype: zeros(size, dtype, next(places))
             )
+        self._spare: dict[str, Array] = {}
         for p in self.parameters:
+            p.gradient, p.state = None, ()
+        for p in self.trained:
             start, shapes = self._offsets[p.name], optimizer.state_shapes(p.shape) or ()
             own = tuple(np.zeros(shape, self.dtype) for shape in shapes)
             p.state = own if self._by_parameter else part(self.state, start, start + p.size)
@@ -134,12 +164,12 @@ class ParameterStore:
         An optimizer that needs them all gets them all. Weights, state and the count of steps stay.
         """
         keep = keep or self.optimizer.needs_gradients
-        size = len(self.values) if keep else self._stored
+        size = self._trained_end if keep else self._stored
         if len(self.gradients) != size:
             self.gradients, self.has_gradients = zeros(size, self.dtype), False
             if self.optimizer.gradient_accumulation_steps > 1:
                 self._sums = zeros(size, self.dtype)
-        for p in self.parameters:
+        for p in self.trained:
             stored = keep or not self._streams(p)
             p.gradient = self._view(self.gradients, p) if stored else None
         end = len(self.gradients)
@@ -154,8 +184,10 @@ class ParameterStore:
         self._kernels, self.step, self.updates = kernels, step, updates
 
     def gradient(self, parameter: Parameter) -> Array:
-        """As ``Gradients.gradient``."""
-        return parameter.gradient  # type: ignore[return-value]
+        """As ``Gradients.gradient``; for what isn't trained, an array that nobody reads."""
+        if parameter.gradient is None:
+            return self._spare.setdefault(parameter.name, np.empty_like(parameter.value))
+        return parameter.gradient
 
     def dense(
         self,
@@ -172,7 +204,7 @@ class ParameterStore:
         """
         if w.gradient is not None:
             kernels.dense_dw(x, dz, 0, w.gradient)
-        else:
+        elif w.trainable:
             rule = self._rule._replace(place=self._offsets[w.name])
             kernels.dense_dw_update(x, dz, w.value, w.state, rule, x_next, y_next)
 
@@ -193,14 +225,15 @@ class ParameterStore:
         if not optimizer.in_python:
             self._kernels.update(self._stored_values, self.gradients, self._stored_state, rule)
             return
-        gradients = treated(self.values, self.gradients, rule)
-        before = self.values[:_PIECE].copy() if self.updates == 1 else None
+        values = self._stored_values
+        gradients = treated(values, self.gradients, rule)
+        before = values[:_PIECE].copy() if self.updates == 1 else None
         if self._by_parameter:
-            for p in self.parameters:
+            for p in self.trained:
                 optimizer.update(p.value, self._view(gradients, p), *p.state, self.updates)
         else:
-            optimizer.update(self.values, gradients, *self.state, self.updates)
-        unmoved = before is not None and np.array_equal(before, self.values[:_PIECE])
+            optimizer.update(values, gradients, *self.state, self.updates)
+        unmoved = before is not None and np.array_equal(before, values[:_PIECE])
         if unmoved and rule.learning_rate and gradients[:_PIECE].any():
             warnings.warn(
                 f"{type(optimizer).__name__}.update changed no parameter: it must write into param "
@@ -216,7 +249,7 @@ class ParameterStore:
             norm = _norm(self.gradients)
             return rule._replace(scale=limit / norm) if norm > limit else rule
         if limit := self.optimizer.clipnorm:
-            for p in self.parameters:
+            for p in self.trained:
                 gradient = self._view(self.gradients, p)
                 if (norm := _norm(gradient.reshape(-1))) > limit:
                     gradient *= limit / norm
@@ -224,7 +257,7 @@ class ParameterStore:
 
     def nbytes(self) -> dict[str, int]:
         """Bytes of parameters, gradients and optimizer state."""
-        states = self.state or [a for p in self.parameters for a in p.state]
+        states = self.state or [a for p in self.trained for a in p.state]
         return {
             "parameters": self.values.nbytes,
             "gradients": self.gradients.nbytes + self._sums.nbytes,

@@ -2,6 +2,7 @@
 
 from fastnn.layers.activation import Activation
 from fastnn.layers.base import Layer
+from fastnn.layers.branches import Add, Branches, Concat, Residual
 from fastnn.layers.conv import Conv2D, DepthwiseConv2D
 from fastnn.layers.dense import Dense
 from fastnn.layers.dropout import Dropout
@@ -19,8 +20,11 @@ from fastnn.layers.sequence import Chain
 
 __all__ = [
     "Activation",
+    "Add",
     "AveragePooling2D",
+    "Branches",
     "Chain",
+    "Concat",
     "Conv2D",
     "Dense",
     "DepthwiseConv2D",
@@ -33,5 +37,6 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling2D",
     "Rescaling",
+    "Residual",
     "ZeroPadding2D",
 ]

@@ -4,7 +4,8 @@
 both without the batch. ``bind(n, …)`` takes the kernels and the buffers for a batch of n.
 ``forward(x, training)`` returns the output, ``backward(dy, sink)`` the gradient of the input, or
 None where nobody needs it. Both may return buffers of the layer, which hold until the next call;
-``backward`` may write over what ``forward`` returned, but never over dy.
+``backward`` may write over what ``forward`` returned, but never over x or dy. Who called it may
+write over what it returned, unless that is dy itself.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Layer:
         self.input_shape: Shape = ()
         self.output_shape: Any = ()
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
-        self.owner: object = None
+        self.owner: Layer | None = None
+        #: of a model's outermost layer: what is trained has changed since ``compile``
+        self.stale = False
+        self._trainable = True
         self._buffers: dict[str, Array] = {}
 
     # --- to be written by a layer ---
@@ -69,10 +73,21 @@ class Layer:
     # --- for use in a layer ---
 
     def add_parameter(
-        self, name: str, shape: Shape, initializer: Initializer, streams: bool = False
+        self,
+        name: str,
+        shape: Shape,
+        initializer: Initializer,
+        streams: bool = False,
+        learned: bool = True,
     ) -> Parameter:
-        """A trained array; ``streams`` if ``backward`` hands it over by ``sink.dense``."""
-        parameter = Parameter(f"{self.name}/{name}", shape, initializer, streams)
+        """A trained array; ``streams`` if ``backward`` hands it over by ``sink.dense``.
+
+        Or, if not ``learned``, one that is only kept with the weights, as running statistics are.
+        ``parameter.trainable`` says whether its gradient is wanted; if not, ``backward`` need not
+        compute it.
+        """
+        parameter = Parameter(f"{self.name}/{name}", shape, initializer, streams, learned)
+        parameter.trainable = learned and self.trainable
         self.own_parameters.append(parameter)
         return parameter
 
@@ -132,6 +147,33 @@ class Layer:
                 f"{type(self).__name__} {self.name!r}: {method} must return a contiguous array, "
                 f"{self.dtype} {expected}, got {got}"
             )
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer learns; False freezes it, with all layers in it.
+
+        A frozen layer keeps its weights: no gradient, no state of the optimizer, and nothing at
+        all is computed backward below the last layer that learns. After a change, ``compile`` the
+        model again.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{type(self).__name__}: trainable must be a bool, got {value!r}")
+        if self.owner is not None and self._trainable != value:
+            self.owner.stale = True
+        self._trainable = bool(value)
+        for parameter in self.own_parameters:
+            parameter.trainable = parameter.learned and self._trainable
+        for child in self.children:
+            child.trainable = value
+
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter here is trained, those of children included."""
+        return any(parameter.trainable for parameter in self.parameters())
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, those of children included, in the order of the layers."""

@@ -86,6 +86,8 @@ class Conv2D(Layer):
             self.undo(dy.reshape(-1), self.y_flat, self.y_flat)
         if self.dx is not None:
             self.kernels.conv2d_dx(dz, self.w_value, self.geometry, self.dx)
+        if not self.w.trainable:
+            return self.dx
         if self.b:
             self.kernels.dense_db(dz.reshape(-1, self.filters), sink.gradient(self.b))
         dw = sink.gradient(self.w).reshape(self.geometry.w_shape)

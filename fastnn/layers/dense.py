@@ -92,6 +92,8 @@ class Dense(Layer):
             self.undo(dy.reshape(-1), self.y_flat, self.dz_flat)
         if self.dx is not None:
             self.kernels.dense_dx(dz, self.w.value, self.dx)
+        if not self.w.trainable:
+            return self.dx
         if self.b:
             self.kernels.dense_db(dz, sink.gradient(self.b))
         if self.x_next is not None and isinstance(sink, ParameterStore):

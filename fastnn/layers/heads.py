@@ -41,6 +41,7 @@ class Heads(Layer):
         self.unchecked = {"forward", "backward"}
         for layer in self.children:
             layer.bind(n, kernels, needs_dx)
+        self.backwards = [head for head in self.heads if needs_dx or self.heads[head].learns]
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
 
     def forward(self, x: Array, training: bool) -> dict[str, Array]:
@@ -52,7 +53,7 @@ class Heads(Layer):
         return y
 
     def backward(self, dy: dict[str, Array], sink: Sink) -> Array | None:
-        gradients = [layer.backward(dy[head], sink) for head, layer in self.heads.items()]
+        gradients = [self.heads[head].backward(dy[head], sink) for head in self.backwards]
         if self.dx is None:
             return None
         if "backward" in self.unchecked:

@@ -17,21 +17,30 @@ class Chain(Layer):
         self.children = list(layers)
 
     def build(self, input_shape: Shape) -> Any:
-        shape: Any = input_shape
+        self.output_shape = input_shape
         for layer in self.children:
-            if isinstance(shape, dict):
-                raise ValueError(f"{layer.name!r} can't follow Heads: heads must be the last layer")
-            shape = layer.connect(shape, self.dtype)
-        return shape
+            self.connect_next(layer)
+        return self.output_shape
+
+    def connect_next(self, layer: Layer) -> None:
+        """Connect one more layer to what the chain gives so far."""
+        if isinstance(self.output_shape, dict):
+            raise ValueError(f"{layer.name!r} can't follow Heads: heads must be the last layer")
+        self.output_shape = layer.connect(self.output_shape, self.dtype)
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         self.unchecked = {"forward", "backward"}
-        self.n, self.needs = n, []
+        self.needs_dx = needs_dx
+        self.n = n
+        #: those whose backward runs, last first, and whether a gradient of their input is needed
+        self.backwards: list[tuple[Layer, bool]] = []
         for layer in self.children:
-            self.needs.append(needs_dx)
             layer.bind(n, kernels, needs_dx)
-            # Below the first parameter nobody reads a gradient.
-            needs_dx = needs_dx or any(True for _ in layer.parameters())
+            # Below the first parameter that is trained nobody reads a gradient.
+            learns = needs_dx or layer.learns
+            if learns:
+                self.backwards.insert(0, (layer, needs_dx))
+            needs_dx = learns
 
     def look_ahead(self, x_next: Array) -> None:
         if self.children:
@@ -48,12 +57,9 @@ class Chain(Layer):
 
     def backward(self, dy: Any, sink: Sink) -> Array | None:
         gradient: Any = dy
-        for layer, needed in zip(reversed(self.children), reversed(self.needs), strict=True):
+        for layer, needed in self.backwards:
             gradient = layer.backward(gradient, sink)
-            if not needed:
-                gradient = None
-                break
-            if "backward" in self.unchecked:
+            if needed and "backward" in self.unchecked:
                 layer.check_result("backward", gradient, self.n, layer.input_shape)
         self.unchecked.discard("backward")
-        return gradient
+        return gradient if self.needs_dx else None
