@@ -4,7 +4,7 @@ Networks: ``Sequential`` and the layers; by hand: ``fastnn.functional``; which k
 ``use_backend``, ``use_isa``, ``set_num_threads``, ``show_config``.
 """
 
-from fastnn import callbacks, functional, initializers, losses, metrics, optimizers
+from fastnn import callbacks, functional, initializers, losses, metrics, optimizers, regularizers
 from fastnn.backends import (
     available_backends,
     available_isas,
@@ -76,6 +76,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "set_num_threads",
     "show_config",
     "use_backend",

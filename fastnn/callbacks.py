@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from fastnn.errors import unknown
-from fastnn.functional import check_count, check_number
+from fastnn.functional import check_bool, check_count, check_number
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -122,3 +125,97 @@ class ReduceLROnPlateau(_Watcher):
             rate = optimizer.rate(1)
             optimizer.learning_rate = min(rate, max(self.min_lr, rate * self.factor))
             self.waited, self.resting = 0, self.cooldown
+
+
+class EarlyStopping(_Watcher):
+    """Ends training when a figure has not become better for ``patience`` epochs.
+
+    Better is as in ``ReduceLROnPlateau``. With ``restore_best_weights`` the model gets the weights
+    of its best epoch when training ends, stopped or not; after an error it keeps those it has.
+    ``best_epoch`` is that epoch, from 0, or None. It costs a copy of the weights at every
+    improvement. ``fit`` begins with nothing remembered.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best_weights: bool = True,
+    ) -> None:
+        super().__init__(monitor, patience, min_delta)
+        self.restore_best_weights = check_bool(
+            type(self).__name__, "restore_best_weights", restore_best_weights
+        )
+
+    def on_train_begin(self) -> None:
+        super().on_train_begin()
+        self.best_epoch: int | None = None
+        self._weights: dict[str, NDArray[Any]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        if self.improved(logs):
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self._weights = self.model.get_weights()
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.model.stop_training = True
+
+    def on_train_end(self) -> None:
+        if self._weights is not None and self.waited:
+            self.model.set_weights(self._weights)
+        self._weights = None
+
+    def on_train_error(self) -> None:
+        self._weights = None
+
+
+class CSVLogger(Callback):
+    """Writes the figures of each epoch as a line of a CSV file, and at once.
+
+    The columns are ``epoch`` (from 0) and the keys of the history. ``append=True`` goes on with a
+    file that is there, epochs counting on; else it is written anew. Raises ``ValueError`` when
+    training begins, changing nothing, if that file has other columns or a broken last line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
+        self.path = Path(path)
+        self.append = check_bool(type(self).__name__, "append", append)
+
+    def on_train_begin(self) -> None:
+        self._columns = ["epoch", *self.figures]
+        there = self.append and self.path.exists() and self.path.stat().st_size > 0
+        self._before = self._lines_before() if there else 0
+        # Line by line to a file that stays open: what a run that is killed has done is there.
+        self._file: IO[str] = open(  # noqa: SIM115
+            self.path, "a" if there else "w", encoding="utf-8", newline=""
+        )
+        if not there:
+            self._write(self._columns)
+
+    def _lines_before(self) -> int:
+        """The number of epochs in the file that is to be gone on with."""
+        text = self.path.read_text(encoding="utf-8")
+        columns, *rows = csv.reader(text.splitlines())
+        if columns != self._columns:
+            raise ValueError(
+                f"CSVLogger: {self.path} has columns {', '.join(columns)}; this training has "
+                f"{', '.join(self._columns)}"
+            )
+        if not text.endswith("\n") or any(len(row) != len(columns) for row in rows):
+            raise ValueError(f"CSVLogger: {self.path} has a line that isn't whole")
+        return len(rows)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self._write([self._before + epoch, *(logs[name] for name in self.figures)])
+
+    def _write(self, row: Sequence[object]) -> None:
+        csv.writer(self._file, lineterminator="\n").writerow(row)
+        self._file.flush()
+
+    def on_train_end(self) -> None:
+        self._file.close()
+
+    on_train_error = on_train_end

@@ -25,13 +25,16 @@ from fastnn.layers.sequence import Chain
 from fastnn.losses import Loss
 from fastnn.metrics import Metric
 from fastnn.optimizers import Optimizer
-from fastnn.parameters import ParameterStore
+from fastnn.parameters import Parameter, ParameterStore
+from fastnn.regularizers import Regularizer
 
 Array = NDArray[Any]
 Labels = ArrayLike | Mapping[str, ArrayLike]
 
 #: Key of the only output of a model without heads.
 ONLY = ""
+#: Key of the regularizers' penalties among the losses of the heads.
+PENALTY = "penalty on weights"
 
 
 class Head:
@@ -84,6 +87,7 @@ class Sequential:
         self.built = False
         self._store: ParameterStore | None = None
         self.heads: list[Head] = []
+        self.penalized: list[tuple[Parameter, Regularizer]] = []
         self.stop_training = False
         self._compiled: dict[str, Any] | None = None
         self._bound: tuple[Any, ...] = ()
@@ -245,6 +249,7 @@ class Sequential:
             Head(n, shapes[n], found[n], float(weights[n]), found_metrics[n]) for n in names
         ]
         self.store.prepare(c["optimizer"], c["keep_gradients"])
+        self.penalized = [(p, p.regularizer) for p in self.store.trained if p.regularizer]
         self.chain.stale = False
         self._bound = ()
 
@@ -331,8 +336,10 @@ class Sequential:
         return self._input
 
     def losses_of(self, outputs: Any, labels: Mapping[str, Array]) -> dict[str, float]:
-        """The weighted loss of each head; leaves the gradients in the heads' ``dy``."""
-        return {
+        """The weighted loss of each head, and the penalties if there are any; leaves the gradients
+        of the losses in the heads' ``dy``.
+        """
+        found = {
             head.name: head.loss(
                 self.kernels,
                 outputs[head.name] if head.name else outputs,
@@ -342,11 +349,17 @@ class Sequential:
             )
             for head in self.heads
         }
+        if self.penalized:
+            found[PENALTY] = sum(penalty(p.value) for p, penalty in self.penalized)
+        return found
 
     def backward(self, sink: Sink) -> Array | None:
         """Back-propagate the heads' ``dy``, all gradients to ``sink``; returns dx if bound so."""
         dy: Any = {head.name: head.dy for head in self.heads}
-        return self.chain.backward(dy.get(ONLY, dy), sink)
+        dx = self.chain.backward(dy.get(ONLY, dy), sink)
+        for parameter, penalty in self.penalized:
+            penalty.add_gradient(parameter.value, sink.gradient(parameter))
+        return dx
 
     def step(
         self, x: Array, labels: Mapping[str, Array], x_next: Array | None = None

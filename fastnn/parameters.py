@@ -5,7 +5,8 @@ Large dense weights are *streamed*: they have no gradient array. One kernel make
 panels of rows that fit in the L2 cache and updates the weights from each panel at once, so the
 gradient never travels to memory and back. Values are the same to the bit either way. Where an
 update needs all gradients before it (the norm of a clipping, a mean over batches, a rule in
-Python) they are stored. What isn't trained, as of a frozen layer, has neither gradient nor state.
+Python), and where a penalty is added to them, they are stored. What isn't trained, as of a frozen
+layer, has neither gradient nor state.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from fastnn.backends.reference.update import treated
 from fastnn.initializers import Initializer
+from fastnn.regularizers import Regularizer
 from fastnn.rules import BLOCK, Rule, part
 
 if TYPE_CHECKING:
@@ -53,13 +55,15 @@ class Parameter:
         initializer: Initializer,
         streams: bool = False,
         learned: bool = True,
+        regularizer: Regularizer | None = None,
     ) -> None:
         self.name = name
         self.shape = shape
         self.size = math.prod(shape)
         self.initializer = initializer
+        self.regularizer = regularizer
         #: whether the layer hands the gradient over by ``sink.dense``, which may stream it
-        self.streams = streams
+        self.streams = streams and regularizer is None
         #: whether the optimizer may train it, and whether it does: its layer may be frozen
         self.learned = self.trainable = learned
         self.value: Array = np.empty(0)

@@ -249,7 +249,7 @@ def test_a_change_needs_compile(rng):
 
     with pytest.raises(RuntimeError, match="has changed since compile"):
         net.fit(x, y, epochs=2, verbose=0, callbacks=[Unfreeze()])
-    with pytest.raises(ValueError, match="Dense: trainable must be a bool, got 'no'"):
+    with pytest.raises(ValueError, match="Dense: trainable must be True or False, got 'no'"):
         Dense(3).trainable = "no"
 
 

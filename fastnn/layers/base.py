@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastnn.functional import check_bool
 from fastnn.geometry import Padding
 from fastnn.initializers import Initializer
 from fastnn.parameters import Gradients, Parameter, ParameterStore, zeros
+from fastnn.regularizers import Regularizer
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -79,14 +81,17 @@ class Layer:
         initializer: Initializer,
         streams: bool = False,
         learned: bool = True,
+        regularizer: Regularizer | None = None,
     ) -> Parameter:
         """A trained array; ``streams`` if ``backward`` hands it over by ``sink.dense``.
 
         Or, if not ``learned``, one that is only kept with the weights, as running statistics are.
         ``parameter.trainable`` says whether its gradient is wanted; if not, ``backward`` need not
-        compute it.
+        compute it. The penalty of a ``regularizer`` is the model's affair, not the layer's.
         """
-        parameter = Parameter(f"{self.name}/{name}", shape, initializer, streams, learned)
+        parameter = Parameter(
+            f"{self.name}/{name}", shape, initializer, streams, learned, regularizer
+        )
         parameter.trainable = learned and self.trainable
         self.own_parameters.append(parameter)
         return parameter
@@ -160,8 +165,7 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"{type(self).__name__}: trainable must be a bool, got {value!r}")
+        check_bool(type(self).__name__, "trainable", value)
         if self.owner is not None and self._trainable != value:
             self.owner.stale = True
         self._trainable = bool(value)

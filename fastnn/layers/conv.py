@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from fastnn import initializers
+from fastnn import initializers, regularizers
 from fastnn.functional import activation_code, check_bool
 from fastnn.geometry import Padding, Size, conv2d_geometry, pads, pair, positive
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Array, Layer, Shape, Sink, window_words
+from fastnn.regularizers import Regularizer
 
 
 class Conv2D(Layer):
@@ -31,6 +32,7 @@ class Conv2D(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | float | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -47,6 +49,7 @@ class Conv2D(Layer):
         self.use_bias = check_bool(kind, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: Shape) -> Shape:
         image = self.image_shape(input_shape)
@@ -55,7 +58,9 @@ class Conv2D(Layer):
             (*self.kernel_size, image[2] // self.groups, self.filters),
             self.strides, self.padding, self.dilation_rate, self.groups,
         )  # fmt: skip
-        self.w = self.add_parameter("w", self.w_shape(), self.kernel_initializer)
+        self.w = self.add_parameter(
+            "w", self.w_shape(), self.kernel_initializer, regularizer=self.kernel_regularizer
+        )
         self.b = None
         if self.use_bias:
             self.b = self.add_parameter("b", (self.filters,), self.bias_initializer)
@@ -126,13 +131,14 @@ class DepthwiseConv2D(Conv2D):
         use_bias: bool = True,
         depthwise_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | float | Initializer = "zeros",
+        depthwise_regularizer: str | Regularizer | None = None,
         name: str | None = None,
     ) -> None:
         self.depth_multiplier = positive(type(self).__name__, "depth_multiplier", depth_multiplier)
         super().__init__(
             depth_multiplier, kernel_size, strides, padding, dilation_rate,
             activation=activation, use_bias=use_bias, kernel_initializer=depthwise_initializer,
-            bias_initializer=bias_initializer, name=name,
+            bias_initializer=bias_initializer, kernel_regularizer=depthwise_regularizer, name=name,
         )  # fmt: skip
 
     def build(self, input_shape: Shape) -> Shape:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from fastnn import initializers
+from fastnn import initializers, regularizers
 from fastnn.functional import activation_code, check_bool
 from fastnn.initializers import Initializer
 from fastnn.layers.base import Array, Layer, Shape, Sink
 from fastnn.parameters import ParameterStore
+from fastnn.regularizers import Regularizer
 
 
 class Dense(Layer):
     """y = f(x w + b), x (N, K), w (K, units), b (units,).
 
     ``activation`` is ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None, and is applied in the same
-    kernel. Backward computes dx = dz wᵀ first, with the weights of the step, then hands
-    dw = xᵀ dz and db = Σ dz to the sink.
+    kernel. ``kernel_regularizer`` puts a penalty on w: ``"l1"``, ``"l2"`` or one of
+    ``fastnn.regularizers``. Backward computes dx = dz wᵀ first, with the weights of the step, then
+    hands dw = xᵀ dz and db = Σ dz to the sink.
 
     A large first layer spends its time on reading w. Told of the next step's x, it multiplies it
     with the new weights while the update has them in cache; the next ``forward`` then only adds
@@ -30,6 +32,7 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | float | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -41,6 +44,7 @@ class Dense(Layer):
         self.use_bias = check_bool("Dense", "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
@@ -49,8 +53,9 @@ class Dense(Layer):
                 f"{', '.join(map(str, input_shape))}); put Flatten() before it"
             )
         self.w = self.add_parameter(
-            "w", (input_shape[0], self.units), self.kernel_initializer, streams=True
-        )
+            "w", (input_shape[0], self.units), self.kernel_initializer, streams=True,
+            regularizer=self.kernel_regularizer,
+        )  # fmt: skip
         self.b = None
         if self.use_bias:
             self.b = self.add_parameter("b", (self.units,), self.bias_initializer)
