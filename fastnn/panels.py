@@ -213,17 +213,20 @@ class Contours:
     def draw(self, axes: Any) -> None:
         """See ``Panel``."""
         plots.draw_scene(axes, self.scene)
-        axes.legend(fontsize="small", handlelength=3)
+        axes.legend(
+            fontsize="x-small", handlelength=3, loc="upper center", bbox_to_anchor=(0.5, -0.07),
+            ncols=2,
+        )  # fmt: skip
 
 
-def draw_panels(path: plots.Path, panels: Sequence[Panel], columns: int = 3) -> None:
-    """Draw the panels in rows of ``columns`` into one PNG.
+def draw_panels(path: plots.Path, panels: Sequence[Panel]) -> None:
+    """Draw the panels into one PNG, in rows of three, or of two if there are four.
 
     Raises ``ValueError`` if there is none, ``RuntimeError`` without matplotlib.
     """
     if not panels:
         raise ValueError("draw_panels: expected at least one panel")
-    columns = min(columns, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = plots.new_figure(4.6 * columns, 3.8 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()

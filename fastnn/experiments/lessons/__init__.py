@@ -4,12 +4,24 @@ A lesson's file begins with its maths, then come the networks, then ``run``, whi
 returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is that of the course.
 """
 
-from fastnn.experiments.lessons import initializers, vanishing, xor
+from fastnn.experiments.lessons import (
+    boundaries,
+    initializers,
+    neuron,
+    rates,
+    search,
+    vanishing,
+    xor,
+)
 from fastnn.experiments.lessons.lesson import Check, ClaimError, Lesson, Result, Settings, Table
 
 LESSONS = {
     lesson.name: lesson
     for lesson in (
+        neuron.LESSON,
+        search.LESSON,
+        rates.LESSON,
+        boundaries.LESSON,
         xor.LESSON,
         vanishing.LESSON,
         initializers.LESSON,
