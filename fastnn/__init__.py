@@ -4,7 +4,18 @@ Networks: ``Sequential`` and the layers; by hand: ``fastnn.functional``; which k
 ``use_backend``, ``use_isa``, ``set_num_threads``, ``show_config``.
 """
 
-from fastnn import callbacks, functional, initializers, losses, metrics, optimizers, regularizers
+from fastnn import (
+    augmentation,
+    callbacks,
+    functional,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    preprocessing,
+    regularizers,
+)
+from fastnn.augmentation import Augmentation
 from fastnn.backends import (
     available_backends,
     available_isas,
@@ -45,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Activation",
     "Add",
+    "Augmentation",
     "AveragePooling2D",
     "Branches",
     "Chain",
@@ -65,6 +77,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "ZeroPadding2D",
+    "augmentation",
     "available_backends",
     "available_isas",
     "callbacks",
@@ -76,6 +89,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "preprocessing",
     "regularizers",
     "set_num_threads",
     "show_config",

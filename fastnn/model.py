@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends, losses, metrics, optimizers, training
+from fastnn.augmentation import Augmentation
 from fastnn.backends import DTYPES
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
@@ -265,18 +266,28 @@ class Sequential:
 
     # --- checked data ---
 
-    def check_inputs(self, x: ArrayLike, where: str = "x") -> Array:
-        """``x`` as an array of real numbers (N, *input_shape); builds the model if need be."""
+    def check_inputs(
+        self, x: ArrayLike, where: str = "x", augment: Augmentation | None = None
+    ) -> Array:
+        """``x`` as an array of real numbers (N, *input_shape); builds the model if need be.
+
+        With ``augment`` it is images that become such.
+        """
         array = np.asarray(x)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{where} must hold real numbers, got dtype {array.dtype}")
         if array.ndim < 2:
             raise ValueError(f"{where} must have a batch axis and features, got {array.shape}")
+        shape = array.shape[1:]
+        if augment is not None:
+            augment.check(array)
+            shape = augment.output_shape(shape)
         if self.store is None:
-            self.build(array.shape[1:])
-        if array.shape[1:] != self.chain.input_shape:
+            self.build(shape)
+        if shape != self.chain.input_shape:
             raise ValueError(
-                f"{where} must have shape {batch_of(self.chain.input_shape)}, got {array.shape}"
+                f"{where} must have shape {batch_of(self.chain.input_shape)}, got "
+                f"{array.shape if augment is None else f'{batch_of(shape)} after augmentation'}"
             )
         return array
 
@@ -300,11 +311,16 @@ class Sequential:
         }  # fmt: skip
 
     def check_data(
-        self, x: ArrayLike, y: Labels, x_name: str = "x", y_name: str = "y"
+        self,
+        x: ArrayLike,
+        y: Labels,
+        x_name: str = "x",
+        y_name: str = "y",
+        augment: Augmentation | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """Both of the above for training or evaluation; at least one sample."""
         self._require_compiled()
-        inputs = self.check_inputs(x, x_name)
+        inputs = self.check_inputs(x, x_name, augment)
         if not len(inputs):
             raise ValueError(f"{x_name} must hold at least one sample, got shape {inputs.shape}")
         return inputs, self.check_labels(y, len(inputs), y_name)
@@ -443,19 +459,24 @@ class Sequential:
         seed: int | None = None,
         verbose: int = 1,
         callbacks: Sequence[Callback] = (),
+        augment: Augmentation | None = None,
+        workers: int = 0,
     ) -> training.History:
         """Train; returns a ``History`` with a row of figures per epoch.
 
         ``validation_split`` keeps that fraction of the end of the data for validation.
         ``shuffle`` reorders the samples every epoch, by ``seed``. ``verbose``: 0 silent, 1 a
         progress bar on a terminal and a line per epoch elsewhere. The last batch may be short.
+        ``augment`` changes the images, each in each epoch by random numbers of its own, drawn from
+        ``seed``; not those of the validation. ``workers``: threads that prepare batches while the
+        network computes, with the same results for any number of them.
 
         Raises as ``train_on_batch`` does; weights keep what the steps before an error made.
         """
         return training.fit(
             self, x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data,
             validation_split=validation_split, shuffle=shuffle, seed=seed, verbose=verbose,
-            callbacks=callbacks,
+            callbacks=callbacks, augment=augment, workers=workers,
         )  # fmt: skip
 
     def evaluate(self, x: ArrayLike, y: Labels, batch_size: int = 256) -> dict[str, float]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn import augmentation
+from fastnn.augmentation import Augmentation
 from fastnn.callbacks import Callback
 from fastnn.functional import check_bool, check_count, check_number
 
@@ -18,13 +23,15 @@ if TYPE_CHECKING:
     from fastnn.model import Sequential
 
 Array = NDArray[Any]
+Batch = tuple[Array, dict[str, Array]]
 
 
 class History:
     """Figures of a training run: ``history[key]`` is a list with one number per epoch.
 
     Keys: ``loss``, the metrics, ``learning_rate``, ``seconds``; with heads ``domain_loss``,
-    ``domain_accuracy``; with validation the same with ``val_`` before.
+    ``domain_accuracy``; with validation the same with ``val_`` before; with augmentation or workers
+    ``waiting``, the seconds in which training waited for batches.
     """
 
     def __init__(self) -> None:
@@ -71,47 +78,108 @@ class Tally:
 class Batches:
     """Batches of prepared data, gathered into buffers that are used again and again.
 
-    A batch holds until the one after the next is asked for.
+    A batch holds until the one after the next is asked for. Images are changed by ``augment``, in
+    every epoch otherwise, by ``seed``. With ``workers`` threads as many batches are prepared ahead,
+    and they are the same; without, a batch is prepared when it is asked for. ``close()`` ends them.
     """
 
-    def __init__(self, x: Array, labels: Mapping[str, Array], batch_size: int, dtype: Any) -> None:
+    def __init__(
+        self,
+        x: Array,
+        labels: Mapping[str, Array],
+        batch_size: int,
+        dtype: Any,
+        augment: Augmentation | None = None,
+        seed: int | None = None,
+        workers: int = 0,
+    ) -> None:
         self.x, self.labels, self.batch_size = x, labels, min(batch_size, len(x))
-        self._taken = np.empty((self.batch_size, *x.shape[1:]), x.dtype)
+        self.augment, self.workers = augment, workers
+        # A seed of its own if none is given.
+        self.seed: Any = np.random.SeedSequence(seed).entropy
+        self._pool: ThreadPoolExecutor | None = None
+        self._waited = 0.0
+        shape = augment.output_shape(x.shape[1:]) if augment else x.shape[1:]
         self._buffers = [
             (
-                np.empty(self._taken.shape, dtype),
+                np.empty((self.batch_size, *x.shape[1:]), x.dtype),
+                np.empty((self.batch_size, *shape), dtype),
                 {name: np.empty((self.batch_size, *a.shape[1:]), a.dtype)
                  for name, a in labels.items()},
             )
-            for _ in range(2)
+            # One that trains, the next one, and those being prepared.
+            for _ in range(2 + workers)
         ]  # fmt: skip
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
 
-    def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Array, dict[str, Array]]]:
+    def shuffled(self, rng: np.random.Generator, epoch: int = 0) -> Iterator[Batch]:
         """One epoch in random order."""
-        order = rng.permutation(len(self.x))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            self._buffers.reverse()
-            x, labels = self._buffers[0]
-            x, labels = x[: len(rows)], {name: a[: len(rows)] for name, a in labels.items()}
-            same = x.dtype == self.x.dtype
-            taken = x if same else self._taken[: len(rows)]
-            # Rows are in range; any mode but "raise" writes into out without a copy.
-            np.take(self.x, rows, axis=0, out=taken, mode="clip")
-            if not same:
-                np.copyto(x, taken, casting="unsafe")
-            for name, array in self.labels.items():
-                np.take(array, rows, axis=0, out=labels[name], mode="clip")
-            yield x, labels
+        return self._prepared(rng.permutation(len(self.x)), epoch)
 
-    def in_order(self) -> Iterator[tuple[Array, dict[str, Array]]]:
+    def in_order(self, epoch: int = 0) -> Iterator[Batch]:
         """One epoch in the order of the data."""
+        if self.augment or self.workers:
+            yield from self._prepared(np.arange(len(self.x)), epoch)
+            return
         for start in range(0, len(self.x), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield self.x[part], {name: array[part] for name, array in self.labels.items()}
+
+    def take_waited(self) -> float:
+        """Seconds that somebody waited for batches since this was asked last."""
+        waited, self._waited = self._waited, 0.0
+        return waited
+
+    def close(self) -> None:
+        """End the threads once their batches are done; those not begun yet are dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _prepared(self, order: Array, epoch: int) -> Iterator[Batch]:
+        # Which backend is in force, a thread of its own wouldn't know.
+        kernels = augmentation.kernels() if self.augment else None
+        size, waiting = self.batch_size, deque[Callable[[], Batch]]()
+        asked = time.perf_counter()
+        for i in range(len(self) + self.workers):
+            if i < len(self):
+                buffer = self._buffers[i % len(self._buffers)]
+                waiting.append(
+                    self._begin(order[i * size : (i + 1) * size], epoch, buffer, kernels)
+                )
+            if i >= self.workers:
+                batch = waiting.popleft()()
+                self._waited += time.perf_counter() - asked
+                yield batch
+                asked = time.perf_counter()
+
+    def _begin(self, *job: Any) -> Callable[[], Batch]:
+        """Have a batch prepared by a thread; what gives it when it is there."""
+        if not self.workers:
+            return partial(self._prepare, *job)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.workers, "fastnn-batches")
+        return self._pool.submit(self._prepare, *job).result
+
+    def _prepare(
+        self, rows: Array, epoch: int, buffer: tuple[Array, Array, dict[str, Array]], kernels: Any
+    ) -> Batch:
+        """Gather the rows, change the images, cast."""
+        taken, x, labels = buffer
+        taken, x = taken[: len(rows)], x[: len(rows)]
+        same = self.augment is None and x.dtype == self.x.dtype
+        # Rows are in range; any mode but "raise" writes into out without a copy.
+        np.take(self.x, rows, axis=0, out=x if same else taken, mode="clip")
+        if self.augment:
+            self.augment.apply(taken, rows, self.seed, epoch, x, kernels)
+        elif not same:
+            np.copyto(x, taken, casting="unsafe")
+        labels = {name: a[: len(rows)] for name, a in labels.items()}
+        for name, array in self.labels.items():
+            np.take(array, rows, axis=0, out=labels[name], mode="clip")
+        return x, labels
 
 
 def figures(model: Sequential, validation: bool) -> list[str]:
@@ -199,6 +267,8 @@ def fit(
     seed: int | None,
     verbose: int,
     callbacks: Sequence[Callback],
+    augment: Augmentation | None,
+    workers: int,
 ) -> History:
     """See ``Sequential.fit``."""
     check_count("fit: epochs", epochs, 0)
@@ -208,7 +278,10 @@ def fit(
         check_count("fit: seed", seed, 0)
     check_bool("fit", "shuffle", shuffle)
     _check_callbacks(callbacks)
-    inputs, labels = model.check_data(x, y)
+    check_count("fit: workers", workers, 0)
+    if augment is not None and not isinstance(augment, Augmentation):
+        raise TypeError(f"fit: augment must be an Augmentation, got {type(augment).__name__}")
+    inputs, labels = model.check_data(x, y, augment=augment)
     validation = None
     if validation_data is not None:
         if validation_split:
@@ -223,10 +296,11 @@ def fit(
                 f"fit: validation_split={validation_split} of {len(inputs)} samples leaves none "
                 f"for {'training' if kept == 0 else 'validation'}"
             )
+        model.check_inputs(inputs[kept:], "fit: validation_split's part of x")
         validation = inputs[kept:], {name: a[kept:] for name, a in labels.items()}
         inputs, labels = inputs[:kept], {name: a[:kept] for name, a in labels.items()}
 
-    batches = Batches(inputs, labels, batch_size, model.dtype)
+    batches = Batches(inputs, labels, batch_size, model.dtype, augment, seed, workers)
     rng = np.random.default_rng(seed)
     history = History()
     model.stop_training = False
@@ -235,17 +309,22 @@ def fit(
     may_look_ahead = all(
         c.only_reads or type(c).on_batch_end is Callback.on_batch_end for c in callbacks
     )
-    recorded = [*figures(model, validation is not None), "learning_rate", "seconds"]
+    waits = ["waiting"] if augment or workers else []
+    recorded = [*figures(model, validation is not None), *waits, "learning_rate", "seconds"]
     store = model.store
     assert store is not None
-    with attended(model, callbacks, recorded, (inputs, labels)), closing(progress):
+    with (
+        attended(model, callbacks, recorded, (inputs, labels)),
+        closing(progress),
+        closing(batches),
+    ):
         for epoch in range(epochs):
             started = time.perf_counter()
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
             rate = model.optimizer.rate(store.updates + 1)
             tally = Tally(model)
-            epoch_batches = batches.shuffled(rng) if shuffle else batches.in_order()
+            epoch_batches = batches.shuffled(rng, epoch) if shuffle else batches.in_order(epoch)
             following = next(epoch_batches, None)
             while following is not None:
                 batch, batch_labels = following
@@ -260,6 +339,8 @@ def fit(
             if validation is not None:
                 found = evaluate(model, *validation, max(batch_size, 256))
                 row |= {f"val_{key}": value for key, value in found.items()}
+            if waits:
+                row["waiting"] = batches.take_waited()
             row |= {"learning_rate": rate, "seconds": time.perf_counter() - started}
             history.append(row)
             progress.epoch(epoch, row)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn.datasets import course_split, load_digits, read_csv, split, standardise
+from fastnn.datasets import course_split, load_digits, read_csv, split
 
 
 def test_digits():
@@ -75,16 +75,6 @@ def test_course_split_sizes(n):
 def test_course_split_errors():
     with pytest.raises(ValueError, match="needs at least 20 rows for its three parts, got 19"):
         course_split(19, seed=0)
-
-
-def test_standardise(rng):
-    x = rng.normal(5, 3, (50, 3))
-    x[:, 1] = 0.1
-    mean, scale = standardise(x)
-    z = (x - mean) / scale
-    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(z.std(axis=0), [1, 0, 1], atol=1e-12)
-    assert scale[1] == 1
 
 
 def write(folder: Path, text: str) -> Path:

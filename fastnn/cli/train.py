@@ -21,8 +21,9 @@ from fastnn.cli.options import (
     sizes,
     write_json,
 )
-from fastnn.datasets import load_digits, read_csv, split, standardise
+from fastnn.datasets import load_digits, read_csv, split
 from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.preprocessing import StandardScaler
 
 Array = NDArray[Any]
 
@@ -195,16 +196,16 @@ def _load(args: argparse.Namespace, loss: str | None) -> _Data:
             f"{table.class_names[0]!r}"
         )
     x_train, y_train, x_test, y_test = split(table.x, table.y, args.test_fraction, args.seed)
-    mean, scale = standardise(x_train)
-    mean[table.one_hot], scale[table.one_hot] = 0, 1
+    scaler = StandardScaler().fit(x_train)
+    scaler.offset_[table.one_hot], scaler.scale_[table.one_hot] = 0, 1
     return _Data(
         args.data,
-        ((x_train - mean) / scale).astype(args.dtype),
+        scaler.transform(x_train).astype(args.dtype),
         y_train,
-        ((x_test - mean) / scale).astype(args.dtype),
+        scaler.transform(x_test).astype(args.dtype),
         y_test,
         table.class_names,
         table.feature_names,
-        mean,
-        scale,
+        scaler.offset_,
+        scaler.scale_,
     )

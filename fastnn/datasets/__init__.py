@@ -12,7 +12,7 @@ from fastnn.datasets.images import (
 )
 from fastnn.datasets.mnist import ImageSet, load_mnist
 from fastnn.datasets.office31 import Office31, load_office31
-from fastnn.datasets.prepare import course_split, split, standardise
+from fastnn.datasets.prepare import course_split, split
 from fastnn.datasets.tables import Table, read_csv
 
 __all__ = [
@@ -34,5 +34,4 @@ __all__ = [
     "read_image_folder",
     "read_images",
     "split",
-    "standardise",
 ]

@@ -1,4 +1,4 @@
-"""Before training: sets for validation and test apart, features on one scale."""
+"""Before training: sets for validation and test apart."""
 
 from __future__ import annotations
 
@@ -54,16 +54,3 @@ def course_split(n: int, seed: int) -> tuple[Array, Array, Array]:
     train = n * 8 // 10 // 10 * 10
     validation = n // 20
     return order[:train], order[train : train + validation], order[train + validation :]
-
-
-def standardise(x: Array) -> tuple[Array, Array]:
-    """(mean, scale) of the columns of x (N, F): ``(x − mean) / scale`` has mean 0 and spread 1.
-
-    The scale is the standard deviation, or 1 for a column that is constant. Take both from the
-    training rows only, and apply them to the test rows too.
-    """
-    mean = x.mean(axis=0, dtype=np.float64)
-    scale = x.std(axis=0, dtype=np.float64)
-    # A constant column may show a deviation of rounding errors.
-    scale[scale <= 1e-12 * np.abs(mean)] = 1
-    return mean, scale

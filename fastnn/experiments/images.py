@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count, islice
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import optimizers
+from fastnn.augmentation import Augmentation
 from fastnn.callbacks import Callback
 from fastnn.datasets import ImageSet, split
 from fastnn.experiments.office31 import confusion_matrix
@@ -130,6 +132,20 @@ CHOICES = {
     ),
 }  # fmt: skip
 
+_DIGITS = Augmentation(
+    rotation_range=10, shear_range=10, zoom_range=(1 / 1.1, 1.1), stretch_range=(1.0, 1.1),
+    height_shift_range=0.07, width_shift_range=0.07, fill_mode="constant",
+)  # fmt: skip
+#: By network. A digit that is mirrored, or turned far, is no digit or another one.
+AUGMENTATIONS = {
+    "cnn": _DIGITS,
+    "lenet5": _DIGITS,
+    "cifar10": Augmentation(
+        horizontal_flip=True, random_crop=32, padding=4, brightness_range=(0.8, 1.2),
+        fill_mode="reflect",
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -137,7 +153,8 @@ class Settings:
 
     It ends after ``epochs`` or after ``steps``, whichever isn't 0. ``every``: steps to a row of
     the history, with ``steps``. The seed decides the validation images, the weights and the order
-    of the images.
+    of the images, and what ``augment`` (by ``AUGMENTATIONS``) does to them. ``workers``: threads
+    that prepare batches; they change nothing but the time.
     """
 
     network: str
@@ -148,6 +165,8 @@ class Settings:
     steps: int = 0
     every: int = 100
     seed: int = 0
+    augment: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,7 +224,8 @@ def train_and_test(data: ImageSet, settings: Settings, callbacks: Sequence[Callb
     )
     common: dict[str, Any] = {
         "batch_size": settings.batch_size, "validation_data": tuple(validation),
-        "seed": settings.seed, "callbacks": callbacks,
+        "seed": settings.seed, "callbacks": callbacks, "workers": settings.workers,
+        "augment": AUGMENTATIONS[settings.network] if settings.augment else None,
     }  # fmt: skip
     if settings.epochs:
         history = model.fit(x, y, epochs=settings.epochs, verbose=0, **common)
@@ -242,6 +262,8 @@ def fit_steps(
     validation_data: tuple[Array, Array],
     seed: int,
     callbacks: Sequence[Callback] = (),
+    augment: Augmentation | None = None,
+    workers: int = 0,
 ) -> History:
     """``model.fit`` that counts steps: a row of figures for ``every`` of them, and for the rest.
 
@@ -249,14 +271,15 @@ def fit_steps(
     of the beginning, of each step and row (``on_epoch_end`` with the number of its last step, from
     0) and of the end.
     """
-    inputs, labels = model.check_data(x, y)
+    inputs, labels = model.check_data(x, y, augment=augment)
     validation = model.check_data(*validation_data, "validation x", "validation y")
-    batches = Batches(inputs, labels, batch_size, model.dtype)
+    batches = Batches(inputs, labels, batch_size, model.dtype, augment, seed, workers)
     rng = np.random.default_rng(seed)
-    endless = chain.from_iterable(batches.shuffled(rng) for _ in count())
+    endless = chain.from_iterable(batches.shuffled(rng, epoch) for epoch in count())
     history = History()
-    recorded = [*figures(model, True), "step", "seconds"]
-    with attended(model, callbacks, recorded, (inputs, labels)):
+    waits = ["waiting"] if augment or workers else []
+    recorded = [*figures(model, True), *waits, "step", "seconds"]
+    with attended(model, callbacks, recorded, (inputs, labels)), closing(batches):
         for start in range(0, steps, every):
             started = time.perf_counter()
             tally = Tally(model)
@@ -268,6 +291,8 @@ def fit_steps(
                     callback.on_batch_end(step, sum(losses.values()))
             found = evaluate(model, *validation, max(batch_size, 256))
             row = tally.means() | {f"val_{key}": value for key, value in found.items()}
+            if waits:
+                row["waiting"] = batches.take_waited()
             row |= {"step": last, "seconds": time.perf_counter() - started}
             history.append(row)
             for callback in callbacks:
