@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import augmentation
 from fastnn.augmentation import Augmentation
+from fastnn.backends.threads import MAX_THREADS
 from fastnn.callbacks import Callback
 from fastnn.functional import check_bool, check_count, check_number
 
@@ -279,6 +280,8 @@ def fit(
     check_bool("fit", "shuffle", shuffle)
     _check_callbacks(callbacks)
     check_count("fit: workers", workers, 0)
+    if workers > MAX_THREADS:
+        raise ValueError(f"fit: workers must be at most {MAX_THREADS}, got {workers}")
     if augment is not None and not isinstance(augment, Augmentation):
         raise TypeError(f"fit: augment must be an Augmentation, got {type(augment).__name__}")
     inputs, labels = model.check_data(x, y, augment=augment)

@@ -12,6 +12,7 @@ import numpy as np
 
 import fastnn
 from fastnn import optimizers, plots
+from fastnn.backends.threads import MAX_THREADS
 from fastnn.cli.options import (
     CommandParser,
     check_distinct,
@@ -58,7 +59,7 @@ def add_training_options(parser: CommandParser, optimizer: str, batch_size: int)
     add("--learning-rate", type=number(0), metavar="R", help="the optimizer's own if unset")
     add("--batch-size", type=count(1), default=batch_size, metavar="N", help="images per update")
     add("--augment", action="store_true", help="change the training images a little, each time")
-    add("--workers", type=count(0), default=0, metavar="N",
+    add("--workers", type=count(0, MAX_THREADS), default=0, metavar="N",
         help="threads that prepare batches while the network computes (default: none)")  # fmt: skip
 
 
@@ -159,11 +160,13 @@ def _data(args: argparse.Namespace, where: Data) -> tuple[ImageSet, str]:
 def _notes(done: Run) -> list[str]:
     epochs = done.settings.epochs
     by_epoch = f", {done.seconds / epochs:.2f} by epoch" if epochs else ""
+    waited = sum(done.history.get("waiting", []))
+    waits = f", {1000 * waited / done.steps:.2f} of them waiting for batches" if waited else ""
     return [
         f"{done.images[2]} images to test, {done.images[0]} trained on, {done.images[1]} of the "
         "training images kept for validation.",
         f"Training: {done.seconds:.1f} s for {done.steps} steps{by_epoch}, {done.ms_per_step:.2f} "
-        "ms by step, with shuffling, casting and validation.",
+        f"ms by step, with shuffling, casting and validation{waits}.",
     ]
 
 
