@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.datasets import load_digits, read_csv, split, standardise
+from fastnn.datasets import load_digits, read_csv, split
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
 from fastnn.layers import Dense
 from fastnn.model import Sequential
 from fastnn.optimizers import SGD
 from fastnn.panels import Histograms, Lines, Tiles
+from fastnn.preprocessing import StandardScaler
 
 Array = NDArray[Any]
 
@@ -48,8 +49,8 @@ class Rows(NamedTuple):
 def prepared(x: Array, y: Array, seed: int) -> Rows:
     """Split, then standardise by the training rows."""
     x, y, x_test, y_test = split(x, y, 0.2, seed)
-    mean, scale = standardise(x)
-    return Rows((x - mean) / scale, y, (x_test - mean) / scale, y_test)
+    scaler = StandardScaler().fit(x)
+    return Rows(scaler.transform(x), y, scaler.transform(x_test), y_test)
 
 
 def houses(count: int, seed: int) -> tuple[Array, Array]:

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import functional as F
-from fastnn.datasets import read_csv, standardise
+from fastnn.datasets import read_csv
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
 from fastnn.panels import Contours, Lines
 from fastnn.plots import Scene
+from fastnn.preprocessing import StandardScaler
 
 Array = NDArray[Any]
 
@@ -117,8 +118,7 @@ def samples(settings: Settings) -> tuple[str, Array, Array]:
     else:
         table = read_csv(settings.data, task="regression", delimiter="whitespace")
         x, t, what = table.x, table.y, f"{settings.data.name}"
-    mean, scale = standardise(x)
-    return what, (x - mean) / scale, ((t - t.mean()) / t.std() + 2)[:, np.newaxis]
+    return what, StandardScaler().fit_transform(x), ((t - t.mean()) / t.std() + 2)[:, np.newaxis]
 
 
 def run(settings: Settings) -> Result:
