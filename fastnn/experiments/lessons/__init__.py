@@ -9,6 +9,7 @@ from fastnn.experiments.lessons import (
     initializers,
     neuron,
     rates,
+    regularisation,
     search,
     vanishing,
     xor,
@@ -25,6 +26,7 @@ LESSONS = {
         xor.LESSON,
         vanishing.LESSON,
         initializers.LESSON,
+        regularisation.LESSON,
     )
 }  # fmt: skip
 
