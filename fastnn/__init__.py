@@ -49,6 +49,7 @@ from fastnn.layers import (
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
+from fastnn.recorder import Recorder
 from fastnn.training import History
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ __all__ = [
     "Layer",
     "MaxPool2D",
     "MaxPooling2D",
+    "Recorder",
     "Rescaling",
     "Residual",
     "Sequential",

@@ -1,4 +1,4 @@
-"""Charts as SVG for a page: bars, lines and a roofline, from numbers to markup.
+"""Charts as SVG for a page: bars, lines, regions and a roofline, from numbers to markup.
 
 Each chart is a figure of HTML with an accessible name, drawn in units of about a phone's pixel.
 Lines differ in their dashes too, bars in place or hatch, points in shape, so that a chart says the
@@ -426,6 +426,88 @@ def lines(
         shapes.append(tag("g", tag("title", label), line))
         key.append((_swatch(_stroke("M0 6H28", i, _DASHES[i % 7])), label))
     return _figure(title, _BOTTOM + 36, shapes, series, key)
+
+
+def regions(
+    title: str, panels: Mapping[str, ArrayLike], extent: tuple[float, float, float, float],
+    names: Sequence[str], points: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    xlabel: str = "", ylabel: str = "",
+) -> Markup:  # fmt: skip
+    """Pictures of the plane side by side, each cut into the regions of the classes ``names``.
+
+    ``panels[label]`` (H, W) are numbers of classes on a grid over ``extent``, which is (left,
+    right, bottom, top); row 0 is at the bottom. ``points`` are x (N,), y (N,) and class (N,), the
+    same in all panels; those outside are left out. Raises ``ValueError`` for other shapes, numbers
+    of no class, and an extent that is empty.
+    """
+    grids = {label: np.asarray(grid) for label, grid in panels.items()}
+    for label, grid in grids.items():
+        if grid.ndim != 2 or not grid.size or not _is_class(grid, len(names)):
+            raise ValueError(
+                f"regions: panel {label!r} must be (H, W) integers from 0 to {len(names) - 1}, "
+                f"got {grid.dtype} {grid.shape}"
+            )
+    ends = _floats("regions: extent", extent, 4)
+    if not (ends[1] > ends[0] and ends[3] > ends[2]):
+        raise ValueError(f"regions: extent must be left < right, bottom < top, got {extent}")
+    px, py, kind = points or ([], [], [])
+    px, py = _floats("regions: x of points", px), _floats("regions: y of points", py)
+    kinds = np.asarray(kind, None if len(px) else np.intp)
+    if not len(px) == len(py) == kinds.size or not _is_class(kinds, len(names)):
+        raise ValueError(
+            f"regions: points must be x, y and class, integers from 0 to {len(names) - 1}, of one "
+            f"length, got shapes {px.shape}, {py.shape}, {kinds.shape}"
+        )
+    if not grids:
+        return _nothing(title, names)
+    low, high = float(ends[2]), float(ends[3])
+    left = _width([number(v, 6) for v in ticks(low, high)[0]]) + 6
+    size, gap = (_WIDTH - left - 2 * _FONT - 12) / 2, 2 * _FONT
+    shapes, height = [_text(0, 8, ylabel, class_="name")], size + 52
+    for i, (label, grid) in enumerate(grids.items()):
+        start, top = left + (i % 2) * (size + gap), 36 + (i // 2) * height
+        across = _Scale(float(ends[0]), float(ends[1]), start, start + size)
+        up = _Scale(low, high, top + size, top)
+        rows = _grid(up, start, start + size, across=True)
+        shapes += rows[: None if i % 2 == 0 else 2]  # numbers at the left only
+        shapes += _grid(across, top + size + 4, top)  # clear of the numbers at the left
+        shapes.append(_text(start, top - 10, label, class_="head"))
+        edges_x = np.linspace(start, start + size, grid.shape[1] + 1)
+        edges_y = np.linspace(top + size, top, grid.shape[0] + 1)
+        for j, name in enumerate(names):
+            if d := _cells(grid == j, edges_x, edges_y):
+                area = tag("path", tag("title", name), d=d, fill=_colour(j + 1),
+                           fill_opacity="0.3", shape_rendering="crispEdges")  # fmt: skip
+                shapes.append(area)
+        at = zip(across(px).tolist(), up(py).tolist(), kinds.tolist(), strict=True)
+        for x, y, j in at:
+            if start <= x <= start + size and top <= y <= top + size:
+                place = f"translate({x:.1f} {y:.1f}) scale(0.6)"
+                shapes.append(tag("path", d=_MARKS[j % 7], fill=_colour(j + 1), transform=place))
+    end = 36 + -(-len(grids) // 2) * height
+    shapes.append(_text((left + _WIDTH) / 2, end - 20, xlabel, "middle", "name"))
+    key = [(_swatch(_class_mark(j)), name) for j, name in enumerate(names)]
+    return _figure(title, end - 8, shapes, grids, key)
+
+
+def _is_class(numbers: Array, classes: int) -> bool:
+    whole = numbers.dtype.kind in "iu"
+    return whole and (not numbers.size or (numbers.min() >= 0 and numbers.max() < classes))
+
+
+def _class_mark(j: int) -> Markup:
+    area = tag("path", d="M0 0H28V12H0z", fill=_colour(j + 1), fill_opacity="0.3")
+    mark = tag("path", d=_MARKS[j % 7], fill=_colour(j + 1), transform="translate(14 6)")
+    return Markup(area + mark)
+
+
+def _cells(mask: Array, x: Array, y: Array) -> str:
+    """Path data of the cells where the mask (H, W) holds, between edges x (W + 1,), y (H + 1,)."""
+    return "".join(
+        f"M{x[run.start]:.1f} {y[i]:.1f}H{x[run.stop]:.1f}V{y[i + 1]:.1f}H{x[run.start]:.1f}z"
+        for i, row in enumerate(mask)
+        for run in _runs(row)
+    )
 
 
 def roofline(

@@ -81,7 +81,8 @@ class Page:
         self._blocks.append(tag("div", table, **box))
 
     def image(self, data: ArrayLike | bytes, caption: str, zoom: int = 1) -> None:
-        """A PNG, or an array (H, W) or (H, W, 3) of uint8, each pixel ``zoom`` wide.
+        """A PNG, or an array of uint8, each pixel ``zoom`` wide: (H, W), (H, W, 3) or, with alpha,
+        (H, W, 4).
 
         Raises ``ValueError`` for anything else.
         """
@@ -95,6 +96,7 @@ class Page:
 
     bars = _block(charts.bars)
     lines = _block(charts.lines)
+    regions = _block(charts.regions)
     roofline = _block(charts.roofline)
 
     def render(self) -> str:
@@ -121,15 +123,16 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def _png(pixels: NDArray[Any]) -> bytes:
-    """An array (H, W) or (H, W, 3) of uint8 as PNG."""
+    """An array (H, W), (H, W, 3) or (H, W, 4) of uint8 as PNG."""
     if (
         pixels.dtype != np.uint8
-        or pixels.shape[2:] not in ((), (3,))
+        or pixels.shape[2:] not in ((), (3,), (4,))
         or 0 in pixels.shape
         or pixels.ndim < 2
     ):
         raise ValueError(
-            f"image: array must be uint8 (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}"
+            f"image: array must be uint8 (H, W), (H, W, 3) or (H, W, 4), got {pixels.dtype} "
+            f"{pixels.shape}"
         )
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -138,6 +141,7 @@ def _png(pixels: NDArray[Any]) -> bytes:
 
     height, width = pixels.shape[:2]
     lines = np.insert(pixels.reshape(height, -1), 0, 0, axis=1)  # filter 0 before each line
-    header = struct.pack(">2I5B", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    colour = {(): 0, (3,): 2, (4,): 6}[pixels.shape[2:]]
+    header = struct.pack(">2I5B", width, height, 8, colour, 0, 0, 0)
     data = zlib.compress(lines.tobytes(), 9)
     return _SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

@@ -92,6 +92,7 @@ def test_everything_is_escaped_and_balanced(tmp_path):
     page.bars(NASTY, [NASTY], {NASTY: [1]}, stacked=True, marks=(NASTY, [2]))
     page.lines(NASTY, {NASTY: ([1, 2], [3, 4])}, NASTY, NASTY, bands={NASTY: [([2, 3], [4, 5])]})
     page.roofline(NASTY, {NASTY: (1, 2)}, 10, {NASTY: 20})
+    page.regions(NASTY, {NASTY: [[0]]}, (0, 1, 0, 1), [NASTY], ([0.5], [0.5], [0]), NASTY, NASTY)
     page.image(np.zeros((2, 3), np.uint8), NASTY)
     shown = parsed(page)
     assert shown.texts.count(NASTY) > 10
@@ -284,7 +285,51 @@ def test_lines_can_be_told_apart_without_colour():
     assert len(set(looks)) == 14
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def areas(svg: ET.Element) -> list[list[tuple[int, list[float]]]]:
+    """Of each panel the rectangles (colour, [x0, y0, x1, y1])."""
+    found: dict[float, list[tuple[int, list[float]]]] = {}
+    for path in svg.iter("path"):
+        if path.get("fill-opacity") is None:
+            continue
+        for cell in path.get("d").split("z")[:-1]:
+            x0, y0, x1, y1, _ = map(float, re.findall(r"[\d.]+", cell))
+            found.setdefault(x0 > 200, []).append((path.get("fill"), [x0, y0, x1, y1]))
+    return list(found.values())
+
+
+def test_regions_are_where_the_classes_are():
+    """Row 0 is at the bottom; the cells of a panel fill it and don't overlap."""
+    grids = {"one": [[0, 0, 1], [2, 1, 1]], "two": np.ones((2, 3), int)}
+    svg = chart("regions", "t", grids, (-1, 2, 10, 12), ["a", "b", "c"],
+                ([-0.9, 1.9, 7.0, math.nan], [10.1, 11.9, 11, 11], [0, 2, 1, 1]))  # fmt: skip
+    one, two = areas(svg)
+    assert len({colour for colour, _ in one}) == 3
+    assert len({colour for colour, _ in two}) == 1
+    left, right = min(b[0] for _, b in one), max(b[2] for _, b in one)
+    assert len(one) == 4, "runs of a class are one rectangle"
+    size = right - left
+    assert sum((b[2] - b[0]) * abs(b[3] - b[1]) for _, b in one) == pytest.approx(size * size, 0.01)
+    # Class 0 takes two thirds of the lower half, class 2 the first third of the upper one.
+    (a,), (c,) = ([b for colour, b in one if colour == f"var(--c{i})"] for i in (1, 3))
+    assert a[2] - a[0] == pytest.approx(size * 2 / 3, abs=0.2)
+    assert c[2] - c[0] == pytest.approx(size / 3, abs=0.2)
+    assert min(a[1], a[3]) == pytest.approx(max(c[1], c[3]), abs=0.2)
+    assert max(a[1], a[3]) > max(c[1], c[3])
+    # Two of the points are inside; each is drawn in both panels.
+    marks = [p.get("transform") for p in svg.iter("path") if "scale" in p.get("transform", "")]
+    places = [[float(v) for v in re.findall(r"[\d.]+", m)[:2]] for m in marks]
+    assert len(places) == 4
+    assert places[0][0] < left + 0.1 * size
+    assert places[0][1] > a[1] - 0.5 * size
+    assert places[1][0] > right - 0.1 * size
+    assert places[1][1] < places[0][1]
+
+
+def test_regions_of_nothing():
+    assert "no data" in texts(chart("regions", "t", {}, (0, 1, 0, 1), ["a"]))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
 def test_images(rng, shape):
     pixels = rng.integers(0, 256, shape).astype(np.uint8)
     page = Page("t")
@@ -368,13 +413,29 @@ BAD = {
     "lines: band of 'a' must be 1-D of length 1, got shape (2,)": lambda p: p.lines(
         "t", {"a": ([1], [1])}, bands={"a": [([1, 1], [2, 2])]}
     ),
+    "regions: panel 'a' must be (H, W) integers from 0 to 1, got int64 (1, 2)": lambda p: p.regions(
+        "t", {"a": [[0, 2]]}, (0, 1, 0, 1), ["x", "y"]
+    ),
+    "regions: panel 'a' must be (H, W) integers from 0 to 0, got float64 (1, 1)": lambda p: (
+        p.regions("t", {"a": [[0.0]]}, (0, 1, 0, 1), ["x"])
+    ),
+    "regions: panel 'a' must be (H, W) integers from 0 to 0, got int64 (2,)": lambda p: p.regions(
+        "t", {"a": [0, 0]}, (0, 1, 0, 1), ["x"]
+    ),
+    "regions: extent must be left < right, bottom < top, got (0, 1, 1, 1)": lambda p: p.regions(
+        "t", {"a": [[0]]}, (0, 1, 1, 1), ["x"]
+    ),
+    "regions: points must be x, y and class, integers from 0 to 0, of one length, got shapes (1,), "
+    "(1,), (2,)": lambda p: p.regions("t", {"a": [[0]]}, (0, 1, 0, 1), ["x"], ([0], [0], [0, 0])),
+    "regions: points must be x, y and class, integers from 0 to 0, of one length, got shapes (1,), "
+    "(1,), (1,)": lambda p: p.regions("t", {"a": [[0]]}, (0, 1, 0, 1), ["x"], ([0], [0], [1])),
     "roofline: peak_gflops must be > 0, got nan": lambda p: p.roofline("t", {}, math.nan, {"m": 1}),
     "roofline: memory must be > 0, got 0": lambda p: p.roofline("t", {}, 1, {"memory": 0}),
     "roofline: 'a' must be 1-D of length 2, got shape (3,)": lambda p: p.roofline(
         "t", {"a": (1, 2, 3)}, 1, {"m": 1}
     ),
-    "image: array must be uint8 (H, W) or (H, W, 3), got float64 (2, 2)": lambda p: p.image(
-        np.zeros((2, 2)), "c"
+    "image: array must be uint8 (H, W), (H, W, 3) or (H, W, 4), got float64 (2, 2)": lambda p: (
+        p.image(np.zeros((2, 2)), "c")
     ),
     "image: data must be a PNG or an array, got bytes b'GIF89a'": lambda p: p.image(b"GIF89a", "c"),
 }

@@ -11,14 +11,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ledgers import ledger
 
+from fastnn import Dense, Recorder, Sequential, optimizers
 from fastnn.experiments.ledger_page import ledger_page
 from fastnn.page import Page
+from fastnn.recorder_page import record_page
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -84,10 +88,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Addresses of a ledger's page, and of one with every block and awkward data."""
+    """Addresses of a ledger's page, of a training's, and of one with every block and awkward
+    data.
+    """
     folder = tmp_path_factory.mktemp("pages")
     ledger_page(ledger()).write(folder / "ledger.html")
     rng = np.random.default_rng(3)
+    record_training(folder / "run.html", rng)
     page = Page("A title that is long enough to take two lines on a phone, or three", "small print")
     page.heading("Curves")
     x = np.arange(100_000)
@@ -105,16 +112,34 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     page.bars("Around zero", ["up", "down"], {"a": [1, -2]})
     page.bars("Taller than paper", [f"a long name, number {i}" for i in range(70)],
               {"a": [14_000 * i for i in range(70)]})  # fmt: skip
+    page.regions("Far from 0", {f"step {i}": rng.integers(0, 9, (20, 30)) for i in (0, 10**6, 2)},
+                 (-1e6, -0.99e6, 1e-4, 2e-4), ["a class " * 7, *"bcdefghi"],
+                 (-1e6 + 1e4 * rng.random(60), 1e-4 * (1 + rng.random(60)),
+                  rng.integers(0, 9, 60)), "x", "y")  # fmt: skip
     page.roofline(
         "Two memories", {"a": (0.2, 1.5), "b" * 60: (30, 70)}, 95, {"memory": 18, "L2": 90}
     )
     page.image(rng.integers(0, 255, (40, 200, 3)).astype(np.uint8), "Filters " * 20, zoom=4)
     page.table([f"column {i}" for i in range(30)], [["w" * 30, *range(29)]] * 3)
     page.write(folder / "all.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in ("ledger", "all")}
+    return {name: (folder / f"{name}.html").as_uri() for name in ("ledger", "run", "all")}
 
 
-@pytest.fixture(params=["ledger", "all"])
+def record_training(path: Path, rng: np.random.Generator) -> None:
+    """The page of a short training, with a boundary, and filters beside it."""
+    layers = [Dense(6, "tanh", name="a layer with a name that is long"), Dense(6, "relu"), Dense(3)]
+    net = Sequential(layers, seed=1)
+    net.compile(optimizers.SGD(0.1), metrics=["accuracy"])
+    x, recorder = rng.normal(100, 20, (90, 2)), Recorder(path)
+    net.fit(x, (x[:, 0] // 15 % 3).astype(int), epochs=9, batch_size=10, validation_split=0.2,
+            verbose=0, callbacks=[recorder])  # fmt: skip
+    pictures = recorder.record.pictures
+    pictures[:] = [replace(p, filters=rng.normal(size=(5, 5, 3, 20))) for p in pictures]
+    recorder.record.filters = "a layer"
+    record_page(recorder.record).write(path)
+
+
+@pytest.fixture(params=["ledger", "run", "all"])
 def shown(request: pytest.FixtureRequest, browser: Any, pages: dict[str, str]) -> Any:
     """Shows a page on a screen of that width, in that scheme; fails on errors and requests."""
     address = pages[request.param]
@@ -169,6 +194,22 @@ def test_the_charts_of_a_ledger_are_there(browser, pages):
     count = "return document.querySelectorAll('{}').length"
     assert browser.execute_script(count.format("main > .box > table")) == 3
     assert browser.execute_script(count.format("rect")) > 100
+
+
+def test_a_training_is_on_its_page(browser, pages):
+    browser.get(pages["run"])
+    titles, panels, filters = browser.execute_script(
+        "const all = q => [...document.querySelectorAll(q)];"
+        "return [all('figure').filter(f => f.querySelector('svg')).map(f => f.textContent),"
+        "all('svg .head').map(t => t.textContent),"
+        "all('figure > img').map(i => [i.complete, i.naturalWidth, i.naturalHeight])]"
+    )
+    for title in ("Decision boundary", "Loss by epoch", "Standard deviation of gradients"):
+        assert any(title in text for text in titles), title
+    assert panels[0] == "step 0"
+    assert panels[-1] == "step 72"
+    assert 4 <= len(panels) <= 8
+    assert filters == [[True, 8 * 6 - 1, 3 * 6 - 1]] * len(panels)
 
 
 def test_text_on_a_phone_can_be_read(shown):

@@ -13,8 +13,10 @@ import numpy as np
 import fastnn
 from fastnn import optimizers, plots
 from fastnn.backends.threads import MAX_THREADS
+from fastnn.callbacks import Callback
 from fastnn.cli.options import (
     CommandParser,
+    add_record_option,
     check_distinct,
     count,
     folder,
@@ -64,12 +66,13 @@ def add_training_options(parser: CommandParser, optimizer: str, batch_size: int)
 
 
 def add_output_options(parser: CommandParser, report: str) -> None:
-    """--report, --quiet and --pictures; ``report`` is the help of the first."""
+    """--report, --quiet, --pictures and --record; ``report`` is the help of the first."""
     add = parser.add_argument_group("output").add_argument
     add("--report", type=count(1), metavar="N", help=report)
     add("--quiet", action="store_true", help="no report lines")
     add("--pictures", type=folder, metavar="FOLDER",
         help="write PNGs there: curves, predictions, confusion matrix")  # fmt: skip
+    add_record_option(add)
 
 
 def settings(
@@ -100,7 +103,7 @@ def tell(line: str) -> None:
 def run_one(args: argparse.Namespace, where: Data, chosen: Settings, report: Report) -> None:
     """Load or draw, train, print, write."""
     started = time.perf_counter()
-    check_distinct(data=args.data, json=args.json, pictures=args.pictures)
+    check_distinct(data=args.data, json=args.json, pictures=args.pictures, record=args.record)
     if args.pictures:
         plots.require()
     data, source = _data(args, where)
@@ -113,7 +116,10 @@ def run_one(args: argparse.Namespace, where: Data, chosen: Settings, report: Rep
         print(f"  {choice}")
     if not args.quiet:
         print(flush=True)
-    done = train_and_test(data, chosen, [] if args.quiet else [report])
+    callbacks: list[Callback] = [] if args.quiet else [report]
+    if args.record:
+        callbacks.append(fastnn.Recorder(args.record, title=report.title))
+    done = train_and_test(data, chosen, callbacks)
     print(line_of_test([done.test_accuracy], done.test_seconds))
     for line in _notes(done):
         print(line)
@@ -137,6 +143,8 @@ def run_one(args: argparse.Namespace, where: Data, chosen: Settings, report: Rep
     if args.pictures:
         for path in draw_pictures(args.pictures, done, data):
             print(f"picture: {path}")
+    if args.record:
+        print(f"page: {args.record}")
     print(f"({seconds:.0f} s in all)")
 
 

@@ -16,8 +16,10 @@ import numpy as np
 
 import fastnn
 from fastnn import plots
+from fastnn.callbacks import Callback
 from fastnn.cli.options import (
     CommandParser,
+    add_record_option,
     check_distinct,
     count,
     folder,
@@ -98,27 +100,41 @@ def add_options(parser: CommandParser) -> None:
     add("--pictures", type=folder, metavar="FOLDER",
         help="write PNGs there: curves of all runs; predictions and confusion matrices of the run "
         "that is best on the validation images")  # fmt: skip
+    add_record_option(add)
 
 
 def run(args: argparse.Namespace) -> None:
     """Load or draw, train, print, write."""
     started = time.perf_counter()
     _check(args)
-    check_distinct(data=args.data, json=args.json, pictures=args.pictures, cache=args.cache)
+    check_distinct(
+        data=args.data,
+        json=args.json,
+        pictures=args.pictures,
+        cache=args.cache,
+        record=args.record,
+    )
     if args.pictures:
         plots.require()
+    chosen = _settings(args)
+    if args.record and len(chosen) > 1:
+        raise ValueError(
+            f"--record shows one run, but there are {len(chosen)}: choose one with --hidden, "
+            "--optimizer and --seed"
+        )
     data, source = _data(args)
     print(source, flush=True)
-    chosen = _settings(args)
     parts(data, chosen[0].seed)  # what can't be split is an error before anything is trained
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
     runs, diverged = [], []
     for settings in chosen:
-        callbacks = []
+        callbacks: list[Callback] = []
         if not args.quiet:
             print(flush=True)
             callbacks = [Report(_title(settings, data), args.report, _tell)]
+        if args.record:
+            callbacks.append(fastnn.Recorder(args.record, title=_title(settings, data)))
         try:
             done = train_and_test(data, settings, callbacks)
         except FloatingPointError as error:
@@ -166,6 +182,8 @@ def run(args: argparse.Namespace) -> None:
     if args.pictures:
         for path in draw_pictures(args.pictures, runs, data):
             print(f"picture: {path}")
+    if args.record:
+        print(f"page: {args.record}")
     print(f"({seconds:.0f} s in all)")
 
 

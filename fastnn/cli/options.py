@@ -67,6 +67,12 @@ def _typed(function: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
+def add_record_option(add: Callable[..., Any]) -> None:
+    """--record, by the ``add_argument`` of a parser or a group."""
+    add("--record", type=output, metavar="FILE",
+        help="write a page on which the network is seen learning to FILE (HTML)")  # fmt: skip
+
+
 #: What every generator of random numbers takes, with some room for the seeds after it.
 MOST_SEED = 2**31 - 1
 #: More threads than this no kernel can use, and the system may refuse to start them.

@@ -13,6 +13,7 @@ from fastnn import losses, optimizers
 from fastnn.backends import DTYPES
 from fastnn.cli.options import (
     CommandParser,
+    add_record_option,
     check_distinct,
     count,
     name,
@@ -86,12 +87,13 @@ def add_options(parser: CommandParser) -> None:
     add("--epochs", type=count(1), default=30, metavar="N", help="passes over the training rows")
     add("--batch-size", type=count(1), default=64, metavar="N", help="rows per update")
     add("--save", type=output, metavar="FILE.safetensors", help="write the trained weights")
+    add_record_option(add)
     add("--quiet", action="store_true", help="no line per epoch")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, print, write."""
-    check_distinct(data=args.data, save=args.save, json=args.json)
+    check_distinct(data=args.data, save=args.save, json=args.json, record=args.record)
     given = None if args.loss == "auto" else losses.get(args.loss).name
     data = _load(args, given)
     classes = data.class_names
@@ -128,6 +130,7 @@ def run(args: argparse.Namespace) -> None:
     history = net.fit(
         data.x_train, y_train, epochs=args.epochs, batch_size=args.batch_size, seed=args.seed,
         verbose=0 if args.quiet else 1,
+        callbacks=[fastnn.Recorder(args.record, title=data.source)] if args.record else [],
     )  # fmt: skip
     test = net.evaluate(data.x_test, y_test) if len(y_test) else {}
     if test:
@@ -138,6 +141,8 @@ def run(args: argparse.Namespace) -> None:
     if args.save:
         net.save_weights(args.save)
         print(f"Weights written to {args.save}")
+    if args.record:
+        print(f"Page written to {args.record}")
     write_json(
         args.json,
         {
