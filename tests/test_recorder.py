@@ -13,6 +13,7 @@ import fastnn
 from fastnn import Conv2D, Dense, Dropout, Flatten, Heads, Recorder, Sequential
 from fastnn.callbacks import Callback
 from fastnn.cli import cifar10, main, mnist, office31
+from fastnn.page import Page
 from fastnn.recorder import _classes, _Thinned, distribution
 from fastnn.recorder_page import LEVELS, mosaic, record_page
 
@@ -209,9 +210,10 @@ def test_samples_are_drawn_by_the_seed(xor, path):
 )
 def test_the_boundary_is_what_the_network_says(outputs, loss, xor, path):
     x, y = xor
+    x = x * [1, 0.5]  # the two inputs must not be taken for one another
     net, recorder = plane_net(outputs, loss), Recorder(path)
     labels = y if outputs == 2 else y.reshape(-1, 1)
-    net.fit(x, labels, epochs=30, batch_size=10, seed=1, verbose=0, callbacks=[recorder])
+    net.fit(x, labels, epochs=60, batch_size=10, seed=1, verbose=0, callbacks=[recorder])
     plane, last = recorder.record.plane, recorder.record.pictures[-1]
     left, right, bottom, top = plane.extent
     assert left < x[:, 0].min() < x[:, 0].max() < right
@@ -345,6 +347,27 @@ def test_the_page_has_everything(xor, path):
     ):  # fmt: skip
         assert text in shown, text
     assert any(text.startswith("Adam, 32 parameters; 8 steps") for text in shown)
+
+
+def test_bands_are_around_the_median(xor, path, monkeypatch):
+    recorder, drawn = Recorder(path), {}
+    plane_net().fit(*xor, epochs=3, verbose=0, callbacks=[recorder])
+
+    def lines(page, title, series, *_, bands=None, **__):
+        drawn.setdefault(title, (series, bands))  # those of the weights come first
+
+    monkeypatch.setattr(Page, "lines", lines)
+    record_page(recorder.record)
+    series, bands = drawn["dense/w"]
+    rows = np.array([one.weights["dense/w"] for one in recorder.record.snapshots])
+    steps, median = series["median"]
+    assert steps == [0, 2, 4, 6]
+    np.testing.assert_array_equal(median, rows[:, 3])
+    for (low, high), i in zip(bands["median"], range(3), strict=True):
+        np.testing.assert_array_equal(low, rows[:, i])
+        np.testing.assert_array_equal(high, rows[:, 6 - i])
+    spread = drawn["Standard deviation of weights"][0]["dense/w"]
+    np.testing.assert_array_equal(spread[1], rows[:, 7])
 
 
 def test_the_learning_rate_is_shown_where_it_changes(xor, path):
