@@ -119,7 +119,7 @@ class Recorder(Callback):
             pictures=self._pictures.items,
             filters=self._first.name if self._first else "",
             plane=self._plane(x, labels, rng),
-            not_stored=[p.name for p in self._parameters if p.gradient is None],
+            not_stored=[p.name for p in self._parameters if p.trainable and p.gradient is None],
             left_out=left_out,
         )
         with self._timed():
@@ -223,7 +223,8 @@ class Recorder(Callback):
     def _picture(self, step: int) -> Picture:
         filters = classes = None
         if self._first is not None:
-            filters = self._first.w_value[..., :_FILTERS].copy()
+            w = self._first.w.value.reshape(self._first.geometry.w_shape)
+            filters = w[..., :_FILTERS].copy()
         if (plane := self.record.plane) is not None:
             left, right, bottom, top = plane.extent
             # In the middle of each cell.

@@ -10,7 +10,7 @@ import pytest
 from test_page import parsed
 
 import fastnn
-from fastnn import Conv2D, Dense, Dropout, Flatten, Heads, Recorder, Sequential
+from fastnn import Conv2D, Dense, Dropout, Flatten, Heads, Recorder, Residual, Sequential
 from fastnn.callbacks import Callback
 from fastnn.cli import cifar10, main, mnist, office31
 from fastnn.page import Page
@@ -170,6 +170,32 @@ def test_streamed_gradients_are_missing_unless_asked_for(path, rng):
         last = recorder.record.snapshots[-1]
         assert set(last.gradients) == ({"dense/w", "dense_1/w"} if keep else {"dense_1/w"})
         assert ("Not stored, so not here: those of dense/w," in path.read_text()) is not keep
+
+
+def test_frozen_layers_have_no_gradients_and_that_is_said_of_none(path, rng):
+    net = Sequential([Dense(70), Dense(5), Dense(3)], input_shape=(4100,), seed=1)
+    net.layers[0].trainable = False
+    net.compile("sgd")
+    recorder = Recorder(path)
+    net.fit(rng.random((20, 4100)), [0, 1] * 10, verbose=0, callbacks=[recorder])
+    last = recorder.record.snapshots[-1]
+    assert set(last.weights) == {"dense/w", "dense_1/w", "dense_2/w"}
+    assert set(last.gradients) == {"dense_1/w", "dense_2/w"}
+    assert "Not stored" not in path.read_text()
+
+
+def test_layers_in_layers_are_seen(path, rng):
+    net = Sequential([Residual([Dense(4, "relu"), Dense(4)]), Dense(2)], input_shape=(4,), seed=1)
+    net.compile("sgd")
+    recorder = Recorder(path)
+    x = rng.standard_normal((20, 4))
+    net.fit(x, [0, 1] * 10, verbose=0, callbacks=[recorder])
+    last = recorder.record.snapshots[-1]
+    assert set(last.weights) == set(last.gradients) == {"dense/w", "dense_1/w", "dense_2/w"}
+    assert {"dense", "dense_2"} <= set(last.activations)
+    np.testing.assert_allclose(
+        last.activations["dense_2"], distribution(net.predict(x)), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_activations_are_those_of_the_samples_in_inference(path, rng):
