@@ -49,7 +49,8 @@ class Recorder(Callback):
     more than 12 layers, 12; ``layers`` names others, with all their parameters.
 
     Outputs are those for ``samples`` samples in inference, drawn by ``seed`` from the training
-    data or from ``data``, a pair (x, y) as ``fit`` takes it. No random number of the network's is
+    data or from ``data``, a pair (x, y) as ``fit`` takes it (needed where augmentation changes the
+    size of images). No random number of the network's is
     used and nothing of it is changed, so it learns as without, to the bit. (With ``every``, ``fit``
     can't look ahead over a snapshot; backends other than Cython's may then round differently.)
 
@@ -105,7 +106,10 @@ class Recorder(Callback):
         self._parameters = [p for layer in trained for p in self._shown(layer)]
         self._ends = ends
         rng = np.random.default_rng(self.seed)
-        self._samples = x[np.sort(rng.permutation(len(x))[: self.samples])]
+        # Augmentation may take images of another size than the network does.
+        fits = x.shape[1:] == model.chain.input_shape
+        rows = np.sort(rng.permutation(len(x))[: self.samples if fits else 0])
+        self._samples = x[rows]
         self._first = next((one for one in layers if isinstance(one, Conv2D)), None)
         self._snapshots: _Thinned[Snapshot] = _Thinned(_SNAPSHOTS)
         self._pictures: _Thinned[Picture] = _Thinned(_PICTURES)
@@ -121,6 +125,7 @@ class Recorder(Callback):
             plane=self._plane(x, labels, rng),
             not_stored=[p.name for p in self._parameters if p.trainable and p.gradient is None],
             left_out=left_out,
+            unfit=None if fits else (x.shape[1:], model.chain.input_shape),
         )
         with self._timed():
             self._take()
@@ -207,7 +212,14 @@ class Recorder(Callback):
         weights = {p.name: distribution(p.value) for p in self._parameters}
         stored = self._parameters if step > self.record.first_step else []
         gradients = {p.name: distribution(p.gradient) for p in stored if p.gradient is not None}
-        model, activations = self.model, {}
+        return Snapshot(step, weights, gradients, self._outputs())
+
+    def _outputs(self) -> dict[str, Array]:
+        """Distributions of what the layers give for the samples, if there are any."""
+        model = self.model
+        activations: dict[str, Array] = {}
+        if not len(self._samples):
+            return activations
         model.bind(len(self._samples), training=False)
         x = model.as_input(self._samples)
         model.chain.forward(x, False)
@@ -218,7 +230,7 @@ class Recorder(Callback):
             if y is not None and not any(np.may_share_memory(y, other) for other in seen):
                 activations[layer.name] = distribution(y)
                 seen.append(y)
-        return Snapshot(step, weights, gradients, activations)
+        return activations
 
     def _picture(self, step: int) -> Picture:
         filters = classes = None

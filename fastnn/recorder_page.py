@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn.errors import batch_of
 from fastnn.page import Page, number
 
 Array = NDArray[Any]
@@ -23,6 +24,8 @@ _KINDS = {
     "gradients": "Those of the last step before each snapshot.",
     "activations": "What the layers give for a few samples, the same each time, in inference.",
 }
+#: Figures of the history that are no measure of the network.
+_NOT_CURVES = ("step", "seconds", "waiting", "learning_rate")
 #: Filters in a row; pixels of the screen that they may be wide, and that a pixel of theirs is.
 _ACROSS, _WIDE, _ZOOM = 8, 340, 10
 
@@ -81,6 +84,8 @@ class Record:
     not_stored: list[str] = field(default_factory=list)
     #: layers that there was no room for
     left_out: int = 0
+    #: shapes of a sample and of the network's input, if they differ
+    unfit: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     #: seconds since training began, and those that recording took
     seconds: float = 0.0
     recording: float = 0.0
@@ -100,6 +105,11 @@ def record_page(record: Record) -> Page:
     _filters(page, record)
     for kind, text in _KINDS.items():
         _distributions(page, record, kind, text)
+    if record.unfit:
+        page.note(
+            "No activations: samples are {}, the network takes {}. Recorder(data=(x, y)) gives "
+            "samples that fit.".format(*map(batch_of, record.unfit))
+        )
     page.heading("The network")
     page.table(["layer", "what it is", "output", "parameters"], record.network, left=3)
     return page
@@ -113,7 +123,7 @@ def _curves(page: Page, record: Record) -> None:
     rows = len(next(iter(history.values()), []))
     axis, at = ("step", history["step"]) if "step" in history else ("epoch", range(1, rows + 1))
     for key, values in history.items():
-        if key.startswith("val_") or key in ("step", "seconds", "learning_rate"):
+        if key.startswith("val_") or key in _NOT_CURVES:
             continue
         curves = {"training": (at, values)}
         if f"val_{key}" in history:

@@ -11,6 +11,7 @@ from test_page import parsed
 
 import fastnn
 from fastnn import Conv2D, Dense, Dropout, Flatten, Heads, Recorder, Residual, Sequential
+from fastnn.augmentation import Augmentation
 from fastnn.callbacks import Callback
 from fastnn.cli import cifar10, main, mnist, office31
 from fastnn.page import Page
@@ -182,6 +183,20 @@ def test_frozen_layers_have_no_gradients_and_that_is_said_of_none(path, rng):
     assert set(last.weights) == {"dense/w", "dense_1/w", "dense_2/w"}
     assert set(last.gradients) == {"dense_1/w", "dense_2/w"}
     assert "Not stored" not in path.read_text()
+
+
+def test_images_that_augmentation_crops(path, rng):
+    crop = Augmentation(random_crop=6)
+    x, y = rng.random((20, 8, 8, 1)), [0, 1] * 10
+    for data, there in ((None, False), ((x[:, 1:7, 1:7], y), True)):
+        net = Sequential([Flatten(), Dense(2)], input_shape=(6, 6, 1), seed=1)
+        net.compile("sgd")
+        recorder = Recorder(path, data=data)
+        net.fit(x, y, augment=crop, verbose=0, callbacks=[recorder])
+        assert bool(recorder.record.snapshots[-1].activations) is there
+        html = path.read_text()
+        assert ("samples are (N, 8, 8, 1), the network takes (N, 6, 6, 1)" in html) is not there
+        assert "Waiting" not in html
 
 
 def test_layers_in_layers_are_seen(path, rng):
