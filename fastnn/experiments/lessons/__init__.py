@@ -5,6 +5,7 @@ returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is 
 """
 
 from fastnn.experiments.lessons import (
+    augmentation,
     boundaries,
     initializers,
     neuron,
@@ -27,6 +28,7 @@ LESSONS = {
         vanishing.LESSON,
         initializers.LESSON,
         regularisation.LESSON,
+        augmentation.LESSON,
     )
 }  # fmt: skip
 

@@ -80,8 +80,9 @@ def run(settings: Settings) -> Result:
         )  # fmt: skip
         training, test = (net.evaluate(*s)["accuracy"] for s in ((x, y), (x_test, y_test)))
         weights[way], gap[way] = net.get_weights()["hidden/w"], training - test
+        squares = np.square(weights[way]).sum()
         rows.append([way, f"{training:.3f}", f"{test:.3f}", f"{gap[way]:.3f}",
-                     f"{near_zero(weights[way]):.3f}", f"{np.square(weights[way]).sum():.1f}"])  # fmt: skip
+                     f"{near_zero(weights[way]):.3f}", f"{squares:.1f}"])  # fmt: skip
         curves[way] = range(1, epochs + 1), history["val_accuracy"]
     zeros = {way: near_zero(w) for way, w in weights.items()}
     checks = [
