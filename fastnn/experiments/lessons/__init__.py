@@ -7,12 +7,16 @@ returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is 
 from fastnn.experiments.lessons import (
     augmentation,
     boundaries,
+    features,
     initializers,
     neuron,
+    optimizers,
     rates,
     regularisation,
     search,
+    strides,
     vanishing,
+    windows,
     xor,
 )
 from fastnn.experiments.lessons.lesson import Check, ClaimError, Lesson, Result, Settings, Table
@@ -27,8 +31,12 @@ LESSONS = {
         xor.LESSON,
         vanishing.LESSON,
         initializers.LESSON,
+        optimizers.LESSON,
         regularisation.LESSON,
         augmentation.LESSON,
+        windows.LESSON,
+        strides.LESSON,
+        features.LESSON,
     )
 }  # fmt: skip
 

@@ -1,0 +1,126 @@
+"""Strided convolution against pooling: two ways to halve an image.
+
+A convolution on H × W followed by a 2×2 pooling computes H·W outputs and keeps a quarter of them,
+the largest (or the mean) of each four. With stride 2 it computes that quarter only,
+
+    H·W · k²·C·O multiply-adds   →   H·W/4 · k²·C·O,
+
+and the weights stay as they are. What is lost is the choice: a max-pool keeps a feature wherever
+in its window it is, the stride keeps what falls on its grid. The all-convolutional network pays for
+a second convolution with stride 2 in place of the pooling: it learns how to shrink, for more
+weights and more work.
+
+J. Springenberg et al., Striving for simplicity: the all convolutional net (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn.experiments.lessons import data
+from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
+from fastnn.layers import AveragePooling2D, Conv2D, Dense, Flatten, MaxPool2D, Rescaling
+from fastnn.layers.base import Layer
+from fastnn.model import Sequential
+from fastnn.panels import Bars, Lines
+
+Array = NDArray[Any]
+
+
+def conv(filters: int, strides: int = 1) -> Conv2D:
+    """3×3, padding same, ReLU."""
+    return Conv2D(filters, 3, strides=strides, padding="same", activation="relu")
+
+
+#: How to get from 28 × 28 × 1 to 14 × 14 × 16 and 7 × 7 × 32.
+HALVINGS: dict[str, Callable[[], list[Layer]]] = {
+    "max-pool": lambda: [conv(16), MaxPool2D(2), conv(32), MaxPool2D(2)],
+    "average-pool": lambda: [conv(16), AveragePooling2D(2), conv(32), AveragePooling2D(2)],
+    "stride 2": lambda: [conv(16, strides=2), conv(32, strides=2)],
+    "all-convolutional": lambda: [
+        conv(16), conv(16, strides=2), conv(32), conv(32, strides=2)
+    ],
+}  # fmt: skip
+
+
+def multiply_adds(net: Sequential) -> int:
+    """Of all convolutions, for one image: outputs times the weights that each one reads."""
+    found = 0
+    for layer in net.layers:
+        if isinstance(layer, Conv2D):
+            height, width, _ = layer.geometry.out_shape
+            found += height * width * layer.w.size
+    return found
+
+
+def moved(images: Array) -> list[Array]:
+    """The images moved by a pixel in each direction; what leaves at one end enters at the other."""
+    return [np.roll(images, way, (1, 2)) for way in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+
+
+def run(settings: Settings) -> Result:
+    """See the module."""
+    images, what = data.mnist(settings, settings.size(3000, 800), 1000)
+    epochs, seeds = settings.size(4, 3), settings.size(3, 1)
+    work, accuracy, spread, step, losses = {}, {}, {}, {}, {}
+    rows = [["", "parameters", "multiply-adds", "ms per step", "accuracy", "moved by a pixel"]]
+    for name, layers in HALVINGS.items():
+        scores, shifted, curves, seconds = [], [], [], []
+        for seed in range(settings.seed, settings.seed + seeds):
+            net = Sequential(
+                [Rescaling(1 / 255), *layers(), Flatten(), Dense(10)],
+                input_shape=(28, 28, 1), seed=seed,
+            )  # fmt: skip
+            net.compile("adam", "softmax_cross_entropy", metrics=["accuracy"])
+            history = net.fit(
+                images.x_train, images.y_train, epochs=epochs, batch_size=64, seed=seed, verbose=0
+            )
+            scores.append(net.evaluate(images.x_test, images.y_test)["accuracy"])
+            shifted += [net.evaluate(x, images.y_test)["accuracy"] for x in moved(images.x_test)]
+            curves.append(history["loss"])
+            seconds += history["seconds"]
+        work[name] = multiply_adds(net)
+        accuracy[name], spread[name] = float(np.mean(scores)), float(np.std(scores))
+        # The quickest epoch is the one that was disturbed least.
+        step[name] = 1000 * min(seconds) / -(-len(images.x_train) // 64)
+        losses[name] = (range(1, epochs + 1), np.mean(curves, axis=0))
+        rows.append([
+            name, f"{sum(p.size for p in net.chain.parameters()):,}", f"{work[name]:,}",
+            f"{step[name]:.2f}", f"{accuracy[name]:.3f} ± {spread[name]:.3f}",
+            f"{np.mean(shifted):.3f}",
+        ])  # fmt: skip
+    return Result(
+        what,
+        [Table(f"{seeds} seeds, {epochs} epochs; multiply-adds of the convolutions", rows)],
+        [
+            Check("stride 2: multiply-adds by those of max-pool",
+                  work["stride 2"] / work["max-pool"], "==", 0.25),
+            Check("stride 2: time of a step by that of max-pool",
+                  step["stride 2"] / step["max-pool"], "<=", 0.75),
+            Check("stride 2: accuracy less that of max-pool",
+                  accuracy["stride 2"] - accuracy["max-pool"], "<=", settings.size(0.0, 0.05)),
+            Check("all-convolutional: accuracy less that of max-pool",
+                  accuracy["all-convolutional"] - accuracy["max-pool"],
+                  ">=", settings.size(-0.02, -0.1)),
+        ],
+        [
+            Bars("ms per step", step),
+            Bars("test accuracy", accuracy, errors=spread),
+            Lines("training loss", losses, "epoch", log="y"),
+        ],
+        {"multiply-adds": work, "accuracy": accuracy, "ms per step": step},
+    )  # fmt: skip
+
+
+LESSON = Lesson(
+    name="strides",
+    question="Can a stride take the place of pooling?",
+    claim="a stride saves three quarters of the work for some accuracy; one more convolution, none",
+    run=run,
+    seconds=20,
+    data="the folder of MNIST's four files",
+)
