@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fastnn
 from fastnn import Augmentation, Conv2D, Dense, Flatten, Rescaling, Sequential
@@ -477,6 +481,37 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         assert run["settings"]["augment"] is True
         found.append(run["history"]["loss"])
     assert found[0] == found[1]
+
+
+# --- the page ---
+
+ROOT = Path(fastnn.__file__).parents[1]
+
+
+def test_the_pages_code_runs_and_prints_what_it_says(capsys):
+    text = (ROOT / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"<!-- run -->\n```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    scope = {}
+    for code, output in pairs:
+        exec(code, scope)
+        assert capsys.readouterr().out == output
+    assert len(pairs) == 2
+    assert scope["images"].shape == (4, 32, 32, 3)
+
+
+def test_the_pages_picture_is_what_its_script_draws(tmp_path):
+    place = ROOT / "docs" / "augmentation.py"
+    spec = importlib.util.spec_from_file_location("picture", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    drawn, kept = (
+        np.asarray(Image.open(folder / "transformations.png")).astype(int)
+        for folder in (tmp_path, place.with_suffix(""))
+    )
+    assert drawn.shape == kept.shape
+    # Letters may differ from one version of Pillow to the next.
+    assert (np.abs(drawn - kept)[:, module.LABEL :] <= 1).all()
 
 
 # --- errors ---
