@@ -653,6 +653,164 @@ def tanh_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     return _backward("tanh", dy, y)
 
 
+# --- normalisation --------------------------------------------------------------------------
+
+
+def batch_norm_statistics(x: ArrayLike) -> tuple[Array, Array]:
+    """μ = Σ x / M and σ² = Σ (x − μ)² / M of each channel, over all axes but the last.
+
+    x (N, …, C) with M = N·… >= 1 rows; returns both (C,). Raises ``ValueError`` for no rows.
+
+    >>> batch_norm_statistics([[1.0, 2.0], [3.0, 2.0]])
+    (array([2., 2.]), array([1., 0.]))
+    """
+    op = "batch_norm_statistics"
+    (x_,) = _as_floats(op, x=x)
+    rows = _rows(op, "x", x_)
+    if not len(rows):
+        raise ValueError(f"{op}: x must have at least one row, got shape {x_.shape}")
+    mean, variance = np.empty((2, rows.shape[1]), x_.dtype)
+    kernels(x_.dtype).batch_norm_statistics(rows, mean, variance)
+    return mean, variance
+
+
+def batch_norm(
+    x: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    gamma: ArrayLike,
+    beta: ArrayLike,
+    epsilon: float = 1e-3,
+    activation: str | None = None,
+) -> Array:
+    """y = f(γ (x − μ)/√(σ² + ε) + β), with the statistics of a batch or running ones.
+
+    x, y (N, …, C), all others (C,); ``activation`` is ``relu`` or None. Ioffe and Szegedy (2015).
+
+    >>> x = [[1.0], [3.0]]
+    >>> batch_norm(x, *batch_norm_statistics(x), gamma=[2.0], beta=[5.0], epsilon=0)
+    array([[3.],
+           [7.]])
+    """
+    op = "batch_norm"
+    given = _batch_norm(
+        op, epsilon, activation, x=x, mean=mean, variance=variance, gamma=gamma, beta=beta
+    )
+    y = np.empty_like(given[0])
+    kernels(y.dtype).batch_norm(*given, y)
+    return y.reshape(np.shape(x))
+
+
+def batch_norm_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    gamma: ArrayLike,
+    beta: ArrayLike,
+    epsilon: float = 1e-3,
+    activation: str | None = None,
+    of_batch: bool = True,
+) -> tuple[Array, Array, Array]:
+    """dx, dγ = Σ dz x̂ and dβ = Σ dz, where x̂ = (x − μ)/√(σ² + ε) and dz = dy f′(γ x̂ + β).
+
+    dx = γ/√(σ² + ε) (dz − dβ/M − x̂ dγ/M) if the statistics are those of x (``of_batch``), and
+    γ/√(σ² + ε) dz if they are constants. dy, x, dx (N, …, C), all others (C,).
+    """
+    op = "batch_norm_backward"
+    given = _batch_norm(
+        op, epsilon, activation, dy=dy, x=x, mean=mean, variance=variance, gamma=gamma, beta=beta
+    )
+    _check_shape(op, "dy", np.asarray(dy), np.shape(x), "that of x")
+    dx = np.empty_like(given[0])
+    dgamma, dbeta = np.empty((2, dx.shape[1]), dx.dtype)
+    kernel = kernels(dx.dtype)
+    kernel.batch_norm_sums(*given, dgamma, dbeta)
+    sums = (dgamma, dbeta) if of_batch else np.zeros((2, dx.shape[1]), dx.dtype)
+    kernel.batch_norm_dx(*given, *sums, dx)
+    return dx.reshape(np.shape(x)), dgamma, dbeta
+
+
+def _batch_norm(op: str, epsilon: float, activation: str | None, **arrays: ArrayLike) -> list[Any]:
+    """The arguments of a kernel of batch normalisation, but for its sums and outputs."""
+    small = check_number(op, "epsilon", epsilon, 0)
+    code = activation_code(op, activation)
+    if code > FUSED_ACTIVATIONS["relu"]:
+        raise unknown(f"activation for {op}", str(activation), ("identity", "relu"))
+    found = dict(zip(arrays, _as_floats(op, **arrays), strict=True))
+    channels = _rows(op, "x", found["x"]).shape[1]
+    for name, array in found.items():
+        if name in ("dy", "x"):
+            found[name] = _rows(op, name, array)
+        else:
+            _check_shape(op, name, array, (channels,), "the channels of x")
+    if not np.all(found["variance"] >= 0):
+        raise ValueError(f"{op}: variance must not be negative or NaN")
+    return [*found.values(), small, code]
+
+
+def local_response_norm(
+    x: ArrayLike, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 2.0
+) -> Array:
+    """y = x s^−β, s[c] = bias + α/size Σ x[j]² over the ``size`` channels j around c.
+
+    j runs from c − ⌊(size−1)/2⌋ to c + ⌈(size−1)/2⌉, as far as there are channels; x, y (N, …, C).
+    ONNX's definition; the numbers are AlexNet's, whose paper doesn't divide α by the size.
+
+    >>> local_response_norm([[3.0, 4.0]], size=3, alpha=3.0, beta=0.5, bias=0.0625)
+    array([[0.59925..., 0.79900...]])
+    """
+    op = "local_response_norm"
+    numbers = response_numbers(op, size, alpha, beta, bias)
+    (x_,) = _as_floats(op, x=x)
+    y = np.empty_like(x_)
+    kernels(x_.dtype).local_response_norm(_rows(op, "x", x_), *numbers, _rows(op, "x", y))
+    return y
+
+
+def local_response_norm_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    bias: float = 2.0,
+) -> Array:
+    """dx[c] = dy[c] s[c]^−β − 2αβ/size x[c] Σ dy[j] x[j] s[j]^(−β−1), over the j whose sum has c.
+
+    dy, x, dx (N, …, C); s as in ``local_response_norm``.
+    """
+    op = "local_response_norm_backward"
+    numbers = response_numbers(op, size, alpha, beta, bias)
+    dy_, x_ = _as_floats(op, dy=dy, x=x)
+    _check_shape(op, "dy", dy_, x_.shape, "that of x")
+    dx = np.empty_like(x_)
+    rows = (_rows(op, "x", a) for a in (dy_, x_))
+    kernels(x_.dtype).local_response_norm_backward(*rows, *numbers, _rows(op, "x", dx))
+    return dx
+
+
+def response_numbers(
+    op: str, size: int, alpha: float, beta: float, bias: float
+) -> tuple[int, float, float, float]:
+    """The numbers of a local response normalisation, if they may be."""
+    check_count(f"{op}: size", size, 1)
+    least = float(np.finfo(np.float32).tiny)  # of s, which is divided by
+    return (
+        int(size),
+        check_number(op, "alpha", alpha, 0),
+        check_number(op, "beta", beta, 0),
+        check_number(op, "bias", bias, least),
+    )
+
+
+def _rows(op: str, name: str, array: Array) -> Array:
+    """(N, …, C) as (M, C), a view."""
+    if array.ndim < 2 or not array.shape[-1]:
+        raise ValueError(f"{op}: {name} must have shape (N, …, C) with C >= 1, got {array.shape}")
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
 # --- losses ---------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ def check_gradients(
     step: float = 1e-5,
     tolerance: float = 1e-6,
     seed: int = 0,
+    training: bool = False,
 ) -> dict[str, float]:
     """Compare back-propagated gradients with central differences along random directions.
 
@@ -26,6 +27,8 @@ def check_gradients(
     derivative along it, (L(p + h d) − L(p − h d)) / 2h with h = ``step``, must equal ⟨∇L, d⟩.
     The model must be compiled and of dtype float64, where h = 1e-5, about the cube root of eps,
     errs least; inputs where an activation has a kink (ReLU at 0) don't belong in the data.
+    ``training``: with the statistics of the batch, as in training, where the model has batch
+    normalisation; a layer that draws random numbers can't be checked so.
 
     Returns the largest error of each, |difference| / max(|a|, |b|, size of the gradient · 1e-3),
     by parameter name and ``"x"``. Raises ``AssertionError``, naming the worst, if one is above
@@ -39,12 +42,15 @@ def check_gradients(
     rng = np.random.default_rng(seed)
 
     def loss() -> float:
-        model.bind(len(inputs), training=False, needs_dx=True)
-        return sum(model.losses_of(model.chain.forward(inputs, False), labels).values())
+        model.bind(len(inputs), training, needs_dx=True)
+        return sum(model.losses_of(model.chain.forward(inputs, training), labels).values())
 
     loss()
     sink = Gradients()
+    kept = [(p, p.value.copy()) for p in model.store.parameters if not p.learned]
     dx = model.backward(sink)
+    for p, value in kept:
+        p.value[...] = value
     pairs = [("x", inputs, np.array(dx, np.float64).reshape(inputs.shape))]
     pairs += [(p.name, p.value, sink.arrays[p.name].copy()) for p in model.store.trained]
     errors = {}

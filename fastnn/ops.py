@@ -111,6 +111,28 @@ OPS: dict[str, Op] = {
         *_activation("relu", 1, exact=True),
         *_activation("sigmoid", 20, exact=False, ulps=8),
         *_activation("tanh", 25, exact=False, ulps=8),
+        Op("batch_norm_statistics", "norm", ("mean", "variance"), False,
+           flops=lambda x, mean, variance: 4 * x.size,
+           bytes=lambda x, mean, variance: _nbytes(x, mean, variance), ulps=8),
+        Op("batch_norm", "norm", ("y",), True,
+           flops=lambda x, mean, variance, gamma, beta, epsilon, activation, y: 3 * x.size,
+           bytes=lambda x, mean, variance, gamma, beta, epsilon, activation, y: _nbytes(x, y)),
+        Op("batch_norm_sums", "norm", ("dgamma", "dbeta"), True,
+           flops=lambda dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta:
+               5 * x.size,
+           bytes=lambda dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta:
+               _nbytes(dy, x)),
+        Op("batch_norm_dx", "norm", ("dx",), True,
+           flops=lambda dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta, dx:
+               6 * x.size,
+           bytes=lambda dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta, dx:
+               _nbytes(dy, x, dx)),
+        Op("local_response_norm", "norm", ("y",), False,
+           flops=lambda x, size, alpha, beta, bias, y: (size + 10) * x.size,
+           bytes=lambda x, size, alpha, beta, bias, y: _nbytes(x, y), ulps=16),
+        Op("local_response_norm_backward", "norm", ("dx",), False,
+           flops=lambda dy, x, size, alpha, beta, bias, dx: (2 * size + 15) * x.size,
+           bytes=lambda dy, x, size, alpha, beta, bias, dx: _nbytes(dy, x, dx), ulps=32),
         _loss("softmax_cross_entropy", 20, "labels", exact=False, ulps=16),
         _loss("softmax_cross_entropy_targets", 22, "targets", exact=False, ulps=16),
         _loss("sigmoid_cross_entropy", 40, "targets", exact=False, ulps=16),

@@ -310,3 +310,69 @@ def _lion(p, g, m, r):
 
 def _root(square, epsilon, inside):
     return math.sqrt(square + epsilon) if inside else math.sqrt(square) + epsilon
+
+
+def batch_norm_statistics(x, mean, variance):
+    for c in range(x.shape[1]):
+        column = x[:, c].tolist()
+        mean[c] = math.fsum(column) / len(column)
+        variance[c] = math.fsum((v - float(mean[c])) ** 2 for v in column) / len(column)
+
+
+def _normalized(x, m, c, mean, variance, epsilon):
+    return (float(x[m, c]) - float(mean[c])) / math.sqrt(float(variance[c]) + epsilon)
+
+
+def batch_norm(x, mean, variance, gamma, beta, epsilon, activation, y):
+    for m, c in _places(x):
+        x_hat = _normalized(x, m, c, mean, variance, epsilon)
+        y[m, c] = _act(activation, float(gamma[c]) * x_hat + float(beta[c]))
+
+
+def _dz(dy, x_hat, m, c, gamma, beta, activation):
+    off = activation and float(gamma[c]) * x_hat + float(beta[c]) <= 0
+    return 0.0 if off else float(dy[m, c])
+
+
+def batch_norm_sums(dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta):
+    for c in range(x.shape[1]):
+        dgamma[c] = dbeta[c] = 0.0
+    for m, c in _places(x):
+        x_hat = _normalized(x, m, c, mean, variance, epsilon)
+        dz = _dz(dy, x_hat, m, c, gamma, beta, activation)
+        dbeta[c] += dz
+        dgamma[c] += dz * x_hat
+
+
+def batch_norm_dx(dy, x, mean, variance, gamma, beta, epsilon, activation, dgamma, dbeta, dx):
+    for m, c in _places(x):
+        x_hat = _normalized(x, m, c, mean, variance, epsilon)
+        dz = _dz(dy, x_hat, m, c, gamma, beta, activation)
+        centred = dz - (float(dbeta[c]) + x_hat * float(dgamma[c])) / len(x)
+        dx[m, c] = float(gamma[c]) / math.sqrt(float(variance[c]) + epsilon) * centred
+
+
+def _responses(x, m, size, alpha, bias):
+    """The channels around each of row m, and bias + α/size · Σ of their squares."""
+    count, before = x.shape[1], (size - 1) // 2
+    around = [range(max(0, c - before), min(count, c - before + size)) for c in range(count)]
+    return around, [bias + alpha / size * sum(float(x[m, j]) ** 2 for j in js) for js in around]
+
+
+def local_response_norm(x, size, alpha, beta, bias, y):
+    for m, c in _places(x):
+        y[m, c] = float(x[m, c]) / _responses(x, m, size, alpha, bias)[1][c] ** beta
+
+
+def local_response_norm_backward(dy, x, size, alpha, beta, bias, dx):
+    """Each output's derivative by each input, as the quotient rule has it."""
+    for m in range(len(x)):
+        around, s = _responses(x, m, size, alpha, bias)
+        row = [0.0] * x.shape[1]
+        for c, js in enumerate(around):
+            row[c] += float(dy[m, c]) * s[c] ** -beta
+            for j in js:
+                ds = 2 * alpha / size * float(x[m, j])
+                row[j] -= float(dy[m, c]) * float(x[m, c]) * beta * s[c] ** (-beta - 1) * ds
+        for c, value in enumerate(row):
+            dx[m, c] = value

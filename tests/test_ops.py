@@ -24,7 +24,8 @@ EVERY = [("reference", ""), *FAST]
 #: Ops whose operations have one order, so that real data give the same bits as the reference.
 BITWISE = [
     n for n, op in OPS.items()
-    if n == "update" or n.endswith("_backward") or n in ("im2col", "max_pool2d")
+    if n == "update" or (n.endswith("_backward") and op.exact)
+    or n in ("im2col", "max_pool2d", "batch_norm", "batch_norm_dx")
 ]  # fmt: skip
 
 #: The ops that add real numbers, with the most terms of a sum, of their arguments.
@@ -119,7 +120,8 @@ def within_ulps(case: Case, got: dict[str, np.ndarray], want: dict[str, np.ndarr
 
     Of the element itself. A loss's gradient is a difference of numbers up to weight / N, and its
     value one of logits: the units are those of these. The sum over the batch, kept in double,
-    may add one rounding per term. exp gives 0 where the result isn't a normal number.
+    may add one rounding per term. exp gives 0 where the result isn't a normal number. The units of
+    a mean are those of its largest term; the gradient of a response is a difference, too.
     """
     dtype = next(a.dtype for a in case.arguments.values() if getattr(a, "ndim", 0) > 0)
     info = np.finfo(dtype)
@@ -134,6 +136,11 @@ def within_ulps(case: Case, got: dict[str, np.ndarray], want: dict[str, np.ndarr
                 bound += x.size * 2.3e-16 * size
             else:
                 bound = bound + case.op.ulps * eps * weight / len(x)
+        elif name == "mean":
+            bound = bound + case.op.ulps * eps * np.abs(case.arguments["x"]).max(axis=0)
+        elif case.op.name == "local_response_norm_backward":
+            row = np.abs(case.arguments["dy"]).max(axis=1, initial=0, keepdims=True)
+            bound = bound + case.op.ulps * eps * row
         error = np.abs(got[name] - expected)
         worst = float(np.max(error - bound, initial=0.0))
         assert worst <= tiny, (
@@ -271,6 +278,41 @@ def test_real_sums(op, backend, isa, dtype):
             some = bound > 0  # not the pixels that are in no window
             typical = np.median(np.abs(want[some]))
             assert np.median(bound[some]) < 0.05 * typical or length > 1000
+
+
+@every_dtype
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
+def test_batch_norm_sums_of_real_data(backend, isa, dtype):
+    """As above: k terms, each of up to 4 roundings; many rows don't cost more than a few."""
+    function, eps = load(backend, isa, dtype).batch_norm_sums, float(np.finfo(dtype).eps)
+    for case in cases("batch_norm_sums", "real", dtype, "full"):
+        dy, x, mean, variance, *_, epsilon, activation, _, _ = case.arguments.values()
+        if activation:
+            continue  # near the kink a rounding decides
+        x_hat = (x.astype(np.float64) - mean) / np.sqrt(variance + np.float64(epsilon))
+        got, want = case.outputs(function), wide(case)
+        for name, terms in (("dbeta", dy), ("dgamma", dy * x_hat)):
+            bound = (min(len(x), 32) + 6) * eps * np.abs(terms).sum(axis=0)
+            assert np.all(np.abs(got[name] - want[name]) <= bound), f"{case.text}: {name}"
+
+
+@every_dtype
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
+def test_statistics_far_from_zero(backend, isa, dtype):
+    """A mean of 1e4 standard deviations, and a first row that is far from all others, cost no
+    digits; nor does a channel whose first half is far from its second.
+    """
+    rng, m = np.random.default_rng(3), 40_000
+    x = (rng.standard_normal((m, 5)) * [1, 1, 1e-3, 1, 0] + [1e4, -1e4, 10, 0, 7]).astype(dtype)
+    x[0, :3] = [0, 1e6, -1e3]
+    x[: m // 2, 3] += 1e4
+    mean, variance = np.empty((2, 5), dtype)
+    load(backend, isa, dtype).batch_norm_statistics(x, mean, variance)
+    exact = x.astype(np.longdouble).mean(axis=0)
+    want = np.square(x - exact).mean(axis=0)
+    eps = np.finfo(dtype).eps
+    assert np.all(np.abs(mean - exact) <= eps * np.abs(x).max(axis=0))
+    assert np.all(np.abs(variance - want) <= 20 * eps * want)
 
 
 @every_dtype

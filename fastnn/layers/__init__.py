@@ -7,6 +7,7 @@ from fastnn.layers.conv import Conv2D, DepthwiseConv2D
 from fastnn.layers.dense import Dense
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.heads import Heads
+from fastnn.layers.normalization import BatchNormalization, LocalResponseNormalization
 from fastnn.layers.pool import (
     AveragePooling2D,
     GlobalAveragePooling2D,
@@ -22,6 +23,7 @@ __all__ = [
     "Activation",
     "Add",
     "AveragePooling2D",
+    "BatchNormalization",
     "Branches",
     "Chain",
     "Concat",
@@ -34,6 +36,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "Heads",
     "Layer",
+    "LocalResponseNormalization",
     "MaxPool2D",
     "MaxPooling2D",
     "Rescaling",

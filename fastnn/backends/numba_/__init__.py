@@ -125,7 +125,7 @@ def plain(array: np.ndarray) -> np.ndarray:
 def warmup(dtype: str = "float32") -> None:
     """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
     # These modules import this one.
-    from fastnn.backends.numba_ import activation, conv, dense, loss, pool, update
+    from fastnn.backends.numba_ import activation, conv, dense, loss, norm, pool, update
 
     def axis(size: int) -> Axis:
         return Axis(size, kernel=1, stride=1, dilation=1, before=0, after=0)
@@ -155,6 +155,13 @@ def warmup(dtype: str = "float32") -> None:
             pool.max_pool2d_backward(out, index, window, dx)
         pool.average_pool2d(image, window, out)
         pool.average_pool2d_backward(out, window, dx)
+        one, two = np.ones((2, 16), dtype)
+        norm.batch_norm_statistics(x, one, two)
+        norm.batch_norm(x, one, one, one, one, 0, 0, y)
+        norm.batch_norm_sums(y, x, one, one, one, one, 0, 0, two, two)
+        norm.batch_norm_dx(y, x, one, one, one, one, 0, 0, two, two, z)
+        norm.local_response_norm(x, 5, 1e-4, 0.75, 1.0, y)
+        norm.local_response_norm_backward(y, x, 5, 1e-4, 0.75, 1.0, z)
         loss.softmax_cross_entropy(x, np.zeros(rows, np.int64), 1.0, z)
         loss.softmax_cross_entropy_targets(x, y, 1.0, z)
         p, g, v = x.ravel(), y.ravel(), z.ravel()
