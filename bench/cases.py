@@ -174,6 +174,37 @@ def _average_pool2d_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return dy, geometry, np.zeros(x.shape)
 
 
+def _statistics(s: Sizes, rng: np.random.Generator) -> Arguments:
+    return _integers(rng, s["n"], s["c"]), np.zeros(s["c"]), np.zeros(s["c"])
+
+
+def _batch_norm(s: Sizes, rng: np.random.Generator) -> Arguments:
+    """With σ² + ε = 4: no root is rounded."""
+    c = s["c"]
+    mean, gamma, beta = (_integers(rng, c) for _ in range(3))
+    numbers = mean, np.full(c, 3.75), gamma, beta, 0.25, FUSED_ACTIVATIONS["relu"]
+    return _integers(rng, s["n"], c), *numbers, np.zeros((s["n"], c))
+
+
+def _batch_norm_sums(s: Sizes, rng: np.random.Generator) -> Arguments:
+    *given, dx = _batch_norm(s, rng)
+    return _integers(rng, *dx.shape), *given, np.zeros(s["c"]), np.zeros(s["c"])
+
+
+def _batch_norm_dx(s: Sizes, rng: np.random.Generator) -> Arguments:
+    *given, dx = _batch_norm(s, rng)
+    return _integers(rng, *dx.shape), *given, *_integers(rng, 2, s["c"]), dx
+
+
+def _response(s: Sizes, rng: np.random.Generator) -> Arguments:
+    shape = s["n"], s["c"]
+    return rng.standard_normal(shape), 5, 1.0, 0.75, 2.0, np.zeros(shape)
+
+
+def _response_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    return rng.standard_normal((s["n"], s["c"])), *_response(s, rng)
+
+
 def _update(s: Sizes, rng: np.random.Generator) -> Arguments:
     n, optimizer = s["size"], optimizers.get(s["rule"], state_dtype=s["state"])
     gradient = _integers(rng, n) * 0.1
@@ -217,6 +248,7 @@ _CONV = _few(
 )  # fmt: skip
 _COLUMNS = _few(shapes.CONV, "cifar10-conv2", cifar10_conv2=8, tail_primes_s2=4)
 _MAX = _few(shapes.POOL, cifar10_pool1=8, vgg16_pool4=2)
+_RESPONSE = {name: shapes.NORM[name] for name in ("alexnet-conv2", "tail-23")}
 _MEAN = _few(shapes.POOL, resnet50_global=8, tail_average=16)
 
 
@@ -241,6 +273,12 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "sigmoid_backward": (_backward, shapes.ELEMENTWISE),
     "tanh": (_forward, shapes.ELEMENTWISE),
     "tanh_backward": (_backward, shapes.ELEMENTWISE),
+    "batch_norm_statistics": (_statistics, shapes.NORM),
+    "batch_norm": (_batch_norm, shapes.NORM),
+    "batch_norm_sums": (_batch_norm_sums, shapes.NORM),
+    "batch_norm_dx": (_batch_norm_dx, shapes.NORM),
+    "local_response_norm": (_response, _RESPONSE),
+    "local_response_norm_backward": (_response_backward, _RESPONSE),
     "softmax_cross_entropy": (_class_loss, shapes.LOSS),
     "softmax_cross_entropy_targets": (_target_loss, shapes.LOSS),
     "sigmoid_cross_entropy": (_flat_loss, shapes.LOSS),
@@ -362,6 +400,8 @@ def _is_parallel(op: Op, sizes: Sizes) -> bool:
         return 2 * sizes["n"] * shapes.conv_geometry(sizes).multiply_adds >= PARALLEL_FLOPS
     if op.family == "pool":
         return sizes["n"] * sizes["h"] * sizes["w"] * sizes["c"] >= PARALLEL_ELEMENTS
+    if op.family == "norm":
+        return sizes["n"] * sizes["c"] >= PARALLEL_ELEMENTS
     return sizes.get("size", 0) >= PARALLEL_ELEMENTS
 
 

@@ -757,8 +757,8 @@ def local_response_norm(
     j runs from c − ⌊(size−1)/2⌋ to c + ⌈(size−1)/2⌉, as far as there are channels; x, y (N, …, C).
     ONNX's definition; the numbers are AlexNet's, whose paper doesn't divide α by the size.
 
-    >>> local_response_norm([[3.0, 4.0]], size=3, alpha=3.0, beta=0.5, bias=0.0625)
-    array([[0.59925..., 0.79900...]])
+    >>> local_response_norm([[3.0, 4.0]], size=3, alpha=3.0, beta=1.0, bias=7.0)
+    array([[0.09375, 0.125  ]])
     """
     op = "local_response_norm"
     numbers = response_numbers(op, size, alpha, beta, bias)
