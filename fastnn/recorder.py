@@ -24,7 +24,7 @@ Array = NDArray[Any]
 T = TypeVar("T")
 
 #: Elements of an array that its distribution is taken of.
-_ELEMENTS = 10_000
+_ELEMENTS = 5_000
 #: What is kept of a long run: from half as many to so many snapshots, and pictures.
 _SNAPSHOTS, _PICTURES = 200, 8
 #: Layers, filters, samples in a picture of the plane, and cells of it along each axis.
@@ -44,8 +44,8 @@ class Recorder(Callback):
     Snapshots are taken before training, after it and at the end of each epoch, or every ``every``
     steps. When there are 200 every second one is dropped, and from then on only every second is
     taken: n moments cost about 200 + 100 log₂(n / 200) snapshots. A distribution is minimum, 5,
-    25, 50, 75, 95 %, maximum and standard deviation; of an array of more than 10,000 elements, of
-    10,000 at places that are drawn once. Of each layer the largest parameter is looked at, and of
+    25, 50, 75, 95 %, maximum and standard deviation; of an array of more than 5,000 elements, of
+    5,000 at places that are drawn once. Of each layer the largest parameter is looked at, and of
     more than 12 layers, 12; ``layers`` names others, with all their parameters.
 
     Outputs are those for ``samples`` samples in inference, drawn by ``seed`` from the training
@@ -289,20 +289,20 @@ class _Thinned(Generic[T]):
 def distribution(a: ArrayLike) -> Array:
     """Minimum, 5, 25, 50, 75, 95 %, maximum and standard deviation of a, any shape: (8,) float64.
 
-    Of more than 10,000 elements, of 10,000 at places drawn with seed 0: the same ones in every
+    Of more than 5,000 elements, of 5,000 at places drawn with seed 0: the same ones in every
     array of that size. NaN if there are none, or one isn't finite.
     """
-    flat = np.asarray(a).reshape(-1)
+    flat = np.asarray(a).reshape(-1)  # sorted in its own dtype, twice as fast as in float64
     if flat.size > _ELEMENTS:
         flat = flat[_places(flat.size)]
-    values = np.sort(flat.astype(np.float64))
+    values = np.sort(flat)
     if not values.size or not np.isfinite(values[[0, -1]]).all():  # NaN is sorted to the end
         return np.full(len(LEVELS) + 1, np.nan)
     place = np.array(LEVELS) * (values.size - 1)
     below = place.astype(np.intp)
     above = np.minimum(below + 1, values.size - 1)
-    quantiles = values[below] + (place - below) * (values[above] - values[below])
-    return np.append(quantiles, values.std())
+    low, high = values[below].astype(np.float64), values[above].astype(np.float64)
+    return np.append(low + (place - below) * (high - low), values.std(dtype=np.float64))
 
 
 @functools.lru_cache(maxsize=256)
