@@ -13,7 +13,17 @@ import pytest
 from test_page import parsed
 
 import fastnn
-from fastnn import Conv2D, Dense, Dropout, Flatten, Heads, Recorder, Residual, Sequential
+from fastnn import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Heads,
+    Recorder,
+    Residual,
+    Sequential,
+)
 from fastnn.augmentation import Augmentation
 from fastnn.callbacks import Callback
 from fastnn.cli import cifar10, main, mnist, office31
@@ -90,8 +100,9 @@ def test_thinned(moments):
 
 
 def large_net():
-    """Its first weights are streamed, and it drops."""
-    net = Sequential([Dense(70, "relu"), Dropout(0.5), Dense(3)], input_shape=(4100,), seed=1)
+    """Its first weights are streamed, it normalises, and it drops."""
+    layers = [Dense(70, "relu"), BatchNormalization(), Dropout(0.5), Dense(3)]
+    net = Sequential(layers, input_shape=(4100,), seed=1)
     net.compile(fastnn.optimizers.Adam(1e-4), metrics=["accuracy"])
     assert net.store.parameters[0].gradient is None
     return net
@@ -172,7 +183,8 @@ def test_streamed_gradients_are_missing_unless_asked_for(path, rng):
         recorder = Recorder(path, keep_gradients=keep)
         large_net().fit(x, y, epochs=2, batch_size=10, verbose=0, callbacks=[recorder])
         last = recorder.record.snapshots[-1]
-        assert set(last.gradients) == ({"dense/w", "dense_1/w"} if keep else {"dense_1/w"})
+        small = {"batchnormalization/gamma", "dense_1/w"}
+        assert set(last.gradients) == (small | {"dense/w"} if keep else small)
         assert ("Not stored, so not here: those of dense/w," in path.read_text()) is not keep
 
 
