@@ -12,7 +12,7 @@ from fastnn.callbacks import Callback
 from fastnn.cli import cifar10 as command
 from fastnn.cli import main
 from fastnn.datasets import draw_cifar10
-from fastnn.experiments.images import cifar10_cnn, fit_steps
+from fastnn.experiments.images import cifar10_batch_norm, cifar10_cnn, fit_steps
 
 
 def write_cifar10(folder, data):
@@ -57,6 +57,20 @@ def test_the_texts_network():
     assert [w.size for name, w in found.items() if name.endswith("/w")] == weights
     assert [b.size for name, b in found.items() if name.endswith("/b")] == biases
     assert sum(weights) + sum(biases) == 3_626_314
+
+
+def test_with_batch_normalisation():
+    plain, net = cifar10_cnn(seed=1), cifar10_batch_norm(seed=1)
+    kinds = [type(layer).__name__ for layer in net.layers]
+    normed = [kinds[i - 1] for i, kind in enumerate(kinds) if kind == "BatchNormalization"]
+    assert normed == ["Conv2D"] * 5 + ["Dense"]
+    without = [layer for layer in net.layers if type(layer).__name__ != "BatchNormalization"]
+    assert [a.output_shape for a in without] == [b.output_shape for b in plain.layers]
+    weights, others = net.get_weights(), plain.get_weights()
+    assert all(weights[name].shape == w.shape for name, w in others.items() if name.endswith("/w"))
+    # Scale and shift in place of each bias but the last.
+    learned = sum(p.size for p in net.chain.parameters() if p.trainable)
+    assert learned == 3_626_314 + (64 + 64 + 128 + 128 + 128 + 384)
 
 
 def test_its_first_weights():
@@ -174,6 +188,15 @@ def test_on_files(folder, tmp_path, capsys):
     assert (run["steps"], run["images"]) == (3, [28, 2, 10])
     assert data["data"]["class_names"][0] == "airplane"
     assert not data["data"]["drawn"]
+
+
+@pytest.mark.usefixtures("few_drawn")
+def test_batch_normalisation_by_option(capsys):
+    assert main(["cifar10", "--steps", "2", "--batch-norm", "--augment", "--cosine"]) == 0
+    out = capsys.readouterr().out
+    assert "dense 10, batch normalisation; rmsprop with rate 0.001, falling to 0" in out
+    assert "images augmented" in out
+    assert "running statistics with momentum 0.9" in out
 
 
 @pytest.mark.usefixtures("few_drawn")

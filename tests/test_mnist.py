@@ -16,9 +16,11 @@ from fastnn.datasets import draw_mnist
 from fastnn.experiments.images import (
     VALIDATION_FRACTION,
     Settings,
+    hidden_layer,
     lenet5,
     mnist_cnn,
     parts,
+    single_layer,
     train_and_test,
 )
 
@@ -55,6 +57,14 @@ def shapes(net):
     return [layer.output_shape for layer in net.layers]
 
 
+def test_dense_ones():
+    one, two = single_layer(seed=1), hidden_layer(seed=1)
+    assert shapes(one) == [(28, 28, 1), (784,), (10,)]
+    assert shapes(two) == [(28, 28, 1), (784,), (1000,), (10,)]
+    assert sum(p.size for p in one.chain.parameters()) == 785 * 10
+    assert sum(p.size for p in two.chain.parameters()) == 785 * 1000 + 1001 * 10
+
+
 def test_the_texts_cnn():
     net = mnist_cnn(seed=1)
     assert shapes(net) == [
@@ -78,7 +88,7 @@ def test_lenet5_is_the_classic_one():
     assert sum(counts) == 61_706
 
 
-@pytest.mark.parametrize("network", [mnist_cnn, lenet5])
+@pytest.mark.parametrize("network", [single_layer, hidden_layer, mnist_cnn, lenet5])
 def test_the_seed_draws_the_weights(network):
     one, same, other = (network(seed).get_weights() for seed in (3, 3, 4))
     for name, w in one.items():
@@ -87,7 +97,7 @@ def test_the_seed_draws_the_weights(network):
         assert w.any() != name.endswith("/b"), "biases begin at 0"
 
 
-@pytest.mark.parametrize("network", [mnist_cnn, lenet5])
+@pytest.mark.parametrize("network", [single_layer, hidden_layer, mnist_cnn, lenet5])
 def test_outputs(network, rng):
     x = rng.integers(0, 256, (3, 28, 28, 1), np.uint8)
     y = network(seed=0).predict(x)
@@ -184,6 +194,19 @@ def test_on_files(folder, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("few_drawn")
+def test_a_rate_that_falls(tmp_path, capsys):
+    path = tmp_path / "m.json"
+    args = ["mnist", "--network", "single-layer", "--epochs", "4", "--cosine", "--optimizer", "sgd"]
+    assert main([*args, "--learning-rate", "0.5", "--json", str(path)]) == 0
+    assert (
+        "Model dense 10; sgd with rate 0.5, falling to 0, batches of 64" in capsys.readouterr().out
+    )
+    rates = json.loads(path.read_text())["run"]["history"]["learning_rate"]
+    # Four epochs of one step; each row has the rate of the epoch's first step.
+    assert rates == pytest.approx([0.5 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)])
+
+
+@pytest.mark.usefixtures("few_drawn")
 def test_the_first_line_says_that_images_are_drawn(tmp_path, capsys):
     path = tmp_path / "m.json"
     args = ["mnist", "--network", "lenet5", "--epochs", "1", "--json", str(path)]
@@ -201,7 +224,7 @@ def test_the_first_line_says_that_images_are_drawn(tmp_path, capsys):
     assert data["run"]["parameters"] == 61_706
 
 
-@pytest.mark.parametrize("network", ["cnn", "lenet5"])
+@pytest.mark.parametrize("network", ["hidden-layer", "cnn", "lenet5"])
 def test_the_stand_in_is_learnt(tmp_path, network):
     """On one thread: the layers are so small that a second one on a busy CPU costs time."""
     path = tmp_path / "m.json"

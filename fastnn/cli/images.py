@@ -54,11 +54,12 @@ def add_data_options(parser: CommandParser, title: str, files: str) -> None:
 
 
 def add_training_options(parser: CommandParser, optimizer: str, batch_size: int) -> None:
-    """--optimizer, --learning-rate, --batch-size, --augment and --workers."""
+    """--optimizer, --learning-rate, --cosine, --batch-size, --augment and --workers."""
     add = parser.add_argument_group("training").add_argument
     add("--optimizer", type=name("optimizer", optimizers.OPTIMIZERS), default=optimizer,
         metavar="NAME", help=", ".join(optimizers.OPTIMIZERS))  # fmt: skip
     add("--learning-rate", type=number(0), metavar="R", help="the optimizer's own if unset")
+    add("--cosine", action="store_true", help="the rate falls to 0 along half a cosine")
     add("--batch-size", type=count(1), default=batch_size, metavar="N", help="images per update")
     add("--augment", action="store_true", help="change the training images a little, each time")
     add("--workers", type=count(0, MAX_THREADS), default=0, metavar="N",
@@ -82,15 +83,16 @@ def settings(
     rate = optimizers.get(args.optimizer, args.learning_rate).rate(1)
     return Settings(
         network, args.optimizer, rate, args.batch_size, epochs, steps, every, args.seed,
-        args.augment, args.workers,
+        args.augment, args.workers, args.cosine,
     )  # fmt: skip
 
 
 def title(network: str, chosen: Settings) -> str:
     """What the report's first line says."""
+    falls = ", falling to 0" if chosen.cosine else ""
     augmented = ", images augmented" if chosen.augment else ""
     return (
-        f"{network}; {chosen.optimizer} with rate {chosen.learning_rate:g}, batches of "
+        f"{network}; {chosen.optimizer} with rate {chosen.learning_rate:g}{falls}, batches of "
         f"{chosen.batch_size}, seed {chosen.seed}{augmented}"
     )
 

@@ -1,4 +1,4 @@
-"""Train the course's CNN, or LeNet-5, on MNIST: which digit?
+"""Train the course's networks, or LeNet-5, on MNIST: which digit?
 
 Without --data it draws digits of its own.
 """
@@ -15,6 +15,8 @@ from fastnn.experiments.report import Report
 _DATA = images.Data("MNIST", load_mnist, draw_mnist, drawn=(6000, 1000))
 #: Networks by option, with what the report's first line says of them.
 _NETWORKS = {
+    "single-layer": "dense 10",
+    "hidden-layer": "dense 1000, dense 10",
     "cnn": "conv 6@5×5, pool, conv 12@5×5, pool, dense 128, dense 10",
     "lenet5": "LeNet-5: conv 6@5×5, pool, conv 16@5×5, pool, dense 120, 84, 10",
 }
@@ -25,7 +27,7 @@ def add_options(parser: CommandParser) -> None:
     images.add_data_options(parser, "MNIST", "the four IDX files, plain or .gz")
     add = parser.add_argument_group("network").add_argument
     add("--network", type=name("network", _NETWORKS), default="cnn", metavar="NAME",
-        help=" or ".join(_NETWORKS))  # fmt: skip
+        help=", ".join(_NETWORKS))  # fmt: skip
     images.add_training_options(parser, "adam", batch_size=64)
     parser.add_argument("--epochs", type=count(1), default=3, metavar="N",
         help="passes over the training images")  # fmt: skip

@@ -24,21 +24,36 @@ from fastnn.experiments.office31 import confusion_matrix
 from fastnn.initializers import TruncatedNormal
 from fastnn.layers import (
     AveragePooling2D,
+    BatchNormalization,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    Layer,
     MaxPool2D,
     Rescaling,
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
+from fastnn.schedules import CosineDecay
 from fastnn.training import Batches, History, Tally, attended, evaluate, figures
 
 Array = NDArray[Any]
 
 #: Of the training images; they aren't trained on.
 VALIDATION_FRACTION = 0.05
+
+
+def single_layer(seed: int) -> Sequential:
+    """(N, 28, 28, 1) → dense 10: ten neurons side by side."""
+    layers = [Rescaling(1 / 255), Flatten(), Dense(10)]
+    return Sequential(layers, input_shape=(28, 28, 1), seed=seed)
+
+
+def hidden_layer(seed: int) -> Sequential:
+    """(N, 28, 28, 1) → dense 1000, dense 10."""
+    layers = [Rescaling(1 / 255), Flatten(), Dense(1000, "relu"), Dense(10)]
+    return Sequential(layers, input_shape=(28, 28, 1), seed=seed)
 
 
 def mnist_cnn(seed: int) -> Sequential:
@@ -112,10 +127,52 @@ def cifar10_cnn(seed: int) -> Sequential:
     )
 
 
-NETWORKS = {"cnn": mnist_cnn, "lenet5": lenet5, "cifar10": cifar10_cnn}
+def cifar10_batch_norm(seed: int) -> Sequential:
+    """``cifar10_cnn`` with batch normalisation between each product and its ReLU, so without these
+    layers' biases; He normal weights.
+    """
+
+    def normed(layer: Conv2D | Dense) -> list[Layer]:
+        return [layer, BatchNormalization(momentum=0.9, activation="relu")]
+
+    def conv(filters: int, size: int) -> list[Layer]:
+        return normed(
+            Conv2D(filters, size, padding="same", use_bias=False, kernel_initializer="he_normal")
+        )
+
+    return Sequential(
+        [
+            Rescaling(2 / 255, -1),
+            *conv(64, 5),
+            MaxPool2D(3, strides=2, padding="same"),
+            *conv(64, 5),
+            MaxPool2D(3, strides=2, padding="same"),
+            *conv(128, 3),
+            *conv(128, 3),
+            *conv(128, 3),
+            Flatten(),
+            *normed(Dense(384, use_bias=False, kernel_initializer="he_normal")),
+            Dropout(0.2),
+            Dense(10),
+        ],
+        input_shape=(32, 32, 3),
+        seed=seed,
+    )
+
+
+NETWORKS = {
+    "single-layer": single_layer,
+    "hidden-layer": hidden_layer,
+    "cnn": mnist_cnn,
+    "lenet5": lenet5,
+    "cifar10": cifar10_cnn,
+    "cifar10-batch-norm": cifar10_batch_norm,
+}
 
 #: Choices of this module, in words, by network.
 CHOICES = {
+    "single-layer": ("pixels / 255, Glorot uniform weights, biases 0",),
+    "hidden-layer": ("pixels / 255, ReLU, Glorot uniform weights, biases 0",),
     "cnn": (
         "pixels / 255, ReLU, padding same, max-pooling 2×2, Glorot uniform weights, biases 0",
     ),
@@ -130,21 +187,23 @@ CHOICES = {
         "pixels from −1 to 1; RMSProp with ρ = 0.9 and ε = 1e-8 inside the root, its mean begins "
         "at 0",
     ),
+    "cifar10-batch-norm": (
+        "pixels from −1 to 1; RMSProp with ρ = 0.9 and ε = 1e-8 inside the root, its mean begins "
+        "at 0;",
+        "  running statistics with momentum 0.9, ε = 1e-3; He normal weights",
+    ),
 }  # fmt: skip
 
 _DIGITS = Augmentation(
     rotation_range=10, shear_range=10, zoom_range=(1 / 1.1, 1.1), stretch_range=(1.0, 1.1),
     height_shift_range=0.07, width_shift_range=0.07, fill_mode="constant",
 )  # fmt: skip
+_THINGS = Augmentation(
+    horizontal_flip=True, random_crop=32, padding=4, brightness_range=(0.8, 1.2),
+    fill_mode="reflect",
+)  # fmt: skip
 #: By network. A digit that is mirrored, or turned far, is no digit or another one.
-AUGMENTATIONS = {
-    "cnn": _DIGITS,
-    "lenet5": _DIGITS,
-    "cifar10": Augmentation(
-        horizontal_flip=True, random_crop=32, padding=4, brightness_range=(0.8, 1.2),
-        fill_mode="reflect",
-    ),
-}  # fmt: skip
+AUGMENTATIONS = {name: _THINGS if "cifar10" in name else _DIGITS for name in NETWORKS}
 
 
 @dataclass(frozen=True)
@@ -167,6 +226,8 @@ class Settings:
     seed: int = 0
     augment: bool = False
     workers: int = 0
+    #: the rate falls to 0 along half a cosine
+    cosine: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,8 +278,10 @@ def train_and_test(data: ImageSet, settings: Settings, callbacks: Sequence[Callb
     """
     x, y, *validation = parts(data, settings.seed)
     model = NETWORKS[settings.network](settings.seed)
+    steps = settings.steps or settings.epochs * -(-len(x) // settings.batch_size)
+    rate = settings.learning_rate
     model.compile(
-        optimizers.get(settings.optimizer, settings.learning_rate),
+        optimizers.get(settings.optimizer, CosineDecay(rate, steps) if settings.cosine else rate),
         loss="softmax_cross_entropy",
         metrics=["accuracy"],
     )
@@ -244,7 +307,7 @@ def train_and_test(data: ImageSet, settings: Settings, callbacks: Sequence[Callb
         test_loss=test["loss"],
         test_accuracy=test["accuracy"],
         confusion=confusion_matrix(data.y_test, guesses, len(data.class_names)),
-        steps=settings.steps or settings.epochs * -(-len(x) // settings.batch_size),
+        steps=steps,
         seconds=sum(history["seconds"]),
         test_seconds=test_seconds,
         outputs=outputs,
