@@ -14,6 +14,7 @@ from fastnn import (
     optimizers,
     preprocessing,
     regularizers,
+    zoo,
 )
 from fastnn.augmentation import Augmentation
 from fastnn.backends import (
@@ -101,4 +102,5 @@ __all__ = [
     "show_config",
     "use_backend",
     "use_isa",
+    "zoo",
 ]

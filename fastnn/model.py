@@ -22,6 +22,7 @@ from fastnn.errors import batch_of, unknown
 from fastnn.files import write_atomically
 from fastnn.functional import check_bool, check_count
 from fastnn.layers.base import Layer, Sink
+from fastnn.layers.convolutional import convolutional
 from fastnn.layers.sequence import Chain
 from fastnn.losses import Loss
 from fastnn.metrics import Metric
@@ -162,6 +163,48 @@ class Sequential:
             self._begin_anew()
         return layer
 
+    def to_convolution(self, input_shape: tuple[int, int, int] | None = None) -> None:
+        """Turn the dense layers into convolutions, with the same weights, for larger images.
+
+        The first dense layer after ``Flatten`` becomes a convolution with the window that
+        ``Flatten`` had, the others 1×1 convolutions; a global pooling becomes one with strides of
+        1. Images of the old size give what they gave, as (N, 1, 1, units); larger ones,
+        ``input_shape`` (H, W, C), a map of outputs, one for each place of the window: dense
+        evaluation, Sermanet and others (2014). ``add(GlobalAveragePooling2D())`` takes their mean.
+        Names stay. Call it again for another size. The model must be compiled again.
+
+        Raises ``ValueError``, with all weights as before, for layers that can't be so and for
+        images smaller than the window.
+        """
+        store, layers = self._require_built(), self.layers
+        shape = tuple(input_shape or self.chain.input_shape)
+        before = layers, self.chain.input_shape
+        convolutions = convolutional("to_convolution", layers)
+        if len(shape) != 3 or shape[2:] != before[1][2:]:
+            raise ValueError(
+                f"to_convolution: input_shape must be (H, W, C), with the channels of the model's "
+                f"{before[1]}, got {shape}"
+            )
+        values = {p.name: p.value for p in store.parameters}
+        try:
+            self._connect_anew(convolutions, shape, values)
+        except ValueError:
+            self._connect_anew(*before, values)
+            raise
+        for layer in layers:
+            if not any(layer is kept for kept in convolutions):
+                _release(layer)
+
+    def _connect_anew(
+        self, layers: list[Layer], input_shape: tuple[int, ...], values: Mapping[str, Array]
+    ) -> None:
+        self.chain.children = layers
+        _claim_layers(self.chain)
+        self.chain.connect(input_shape, self.dtype)
+        for parameter in self.chain.parameters():
+            parameter.value = values[parameter.name].reshape(parameter.shape)
+        self._begin_anew()
+
     def _begin_anew(self) -> None:
         """After a change of the layers: the values stay, all that follows from them goes."""
         self._store, self._compiled, self._bound, self.heads = None, None, (), []
@@ -259,9 +302,13 @@ class Sequential:
             raise RuntimeError("Sequential: call compile(optimizer=…, loss=…) first")
         return self._compiled
 
-    def _require_built(self) -> ParameterStore:
-        if self.store is None:
+    def _require_shapes(self) -> None:
+        if not self.built:
             raise RuntimeError("Sequential: the model isn't built; give it data or build(shape)")
+
+    def _require_built(self) -> ParameterStore:
+        self._require_shapes()
+        assert self.store is not None
         return self.store
 
     # --- checked data ---
@@ -583,37 +630,66 @@ class Sequential:
     # --- description ---
 
     def summary(self) -> str:
-        """A table of layers, output shapes and parameters; below it, bytes of memory."""
-        store = self._require_built()
-        rows = [("layer", "output", "parameters")]
+        """A table of layers: output shapes, parameters, multiply-adds of a sample; below it, sums
+        and bytes of memory.
+
+        Multiply-adds are those of convolutions and dense layers, forward, without the padding's;
+        a training step takes about three times as many. Outputs are the arrays that layers make
+        in ``forward``: a training step holds them, and gradients of about the same size.
+        """
+        self._require_shapes()
+        rows = [("layer", "output", "parameters", "multiply-adds")]
+        multiply_adds = outputs = 0
 
         def walk(layer: Layer, depth: int) -> None:
+            nonlocal multiply_adds, outputs
             shape = layer.output_shape
-            text = "" if isinstance(shape, dict) else f"(N, {', '.join(map(str, shape))})"
-            count = sum(p.size for p in layer.own_parameters)
+            text = "" if isinstance(shape, dict) else batch_of(shape)
+            count = sum(p.size for p in layer.own_parameters if p.learned)
             title = f"{'  ' * depth}{layer.name}: {layer.describe()}"
-            rows.append((title, text, f"{count:,}" if count else ""))
+            rows.append((title, text, _number(count), _number(layer.multiply_adds)))
+            multiply_adds, outputs = (
+                multiply_adds + layer.multiply_adds,
+                outputs + layer.output_size,
+            )
             for child in layer.children:
                 walk(child, depth + 1)
 
         for layer in self.layers:
             walk(layer, 0)
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-        lines.insert(1, "-" * len(lines[0]))
-        total = sum(p.size for p in store.parameters)
-        streamed = sum(p.size for p in store.parameters if p.gradient is None)
-        size = store.nbytes()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
+            for a, b, c, d in rows
+        ]
+        rule = "-" * len(lines[0])
+        lines.insert(1, rule)
+        parameters = list(self.chain.parameters())
+        frozen = sum(p.size for p in parameters if p.learned and not p.trainable)
+        statistics = sum(p.size for p in parameters if not p.learned)
+        total, itemsize = self.count_params(), self.dtype.itemsize
         lines += [
-            "-" * len(lines[0]),
-            f"parameters: {total:,} ({size['parameters']:,} bytes, {self.dtype})",
+            rule,
+            f"parameters: {total:,} ({total * itemsize:,} bytes, {self.dtype})"
+            + (f", {frozen:,} of them frozen" if frozen else ""),
+        ]
+        if statistics:
+            lines.append(f"statistics: {statistics:,} ({statistics * itemsize:,} bytes)")
+        lines += [
+            f"multiply-adds: {multiply_adds:,} a sample",
+            f"outputs: {outputs * itemsize:,} bytes a sample",
         ]
         if self._compiled:
+            store = self._require_built()
+            size, streamed = (
+                store.nbytes(),
+                sum(p.size for p in store.trained if p.gradient is None),
+            )
             lines += [
                 f"gradients: {size['gradients']:,} bytes"
                 + (
                     f" ({streamed:,} parameters are updated band by band: "
-                    f"{streamed * self.dtype.itemsize:,} bytes saved)"
+                    f"{streamed * itemsize:,} bytes saved)"
                     if streamed
                     else ""
                 ),
@@ -621,9 +697,18 @@ class Sequential:
             ]
         return "\n".join(lines)
 
+    def count_params(self) -> int:
+        """The number of parameters, frozen ones too; statistics that aren't trained don't count."""
+        self._require_shapes()
+        return sum(p.size for p in self.chain.parameters() if p.learned)
+
     def nbytes(self) -> dict[str, int]:
         """Bytes of ``parameters``, ``gradients`` and optimizer ``state``."""
         return self._require_built().nbytes()
+
+
+def _number(count: int) -> str:
+    return f"{count:,}" if count else ""
 
 
 def _by_head(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -172,11 +175,11 @@ def test_frozen_streamed_layers(backend, where, rng):
     net.layers[where].trainable = False
     net.compile(optimizers.Adam(1e-3))
     before = net.get_weights()
-    net.fit(x, y, epochs=2, batch_size=16, seed=1, verbose=0)
+    net.fit(x, y, epochs=2, batch_size=32, seed=1, verbose=0)
     stored = Sequential([Dense(600, "relu"), Dense(500, "relu"), Dense(3)], (700,), seed=1)
     stored.layers[where].trainable = False
     stored.compile(optimizers.Adam(1e-3), keep_gradients=True)
-    stored.fit(x, y, epochs=2, batch_size=16, seed=1, verbose=0)
+    stored.fit(x, y, epochs=2, batch_size=32, seed=1, verbose=0)
     after = net.get_weights()
     for name, array in stored.get_weights().items():
         np.testing.assert_allclose(after[name], array, atol=1e-6)
@@ -360,3 +363,15 @@ def test_what_add_and_pop_refuse(rng):
         net.add(Activation("relu"))
     unbuilt = Sequential([Dense(4), Dense(3)])
     assert unbuilt.pop().units == 3
+
+
+def test_the_pages_code_runs(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text(encoding="utf-8")
+    freeze, *rest = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope = {"layer": Dense(3), "net": Sequential([Dense(3)])}
+    exec(freeze, scope)
+    assert not scope["layer"].trainable
+    for code in rest:
+        exec(code, scope)
+    assert capsys.readouterr().out == "True\n(1, 5, 3, 10)\n"
+    assert len(rest) == 4

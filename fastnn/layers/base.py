@@ -192,6 +192,16 @@ class Layer:
         for child in self.children:
             yield from child.leaves()
 
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of a sample in ``forward``, without those of children."""
+        return 0
+
+    @property
+    def output_size(self) -> int:
+        """Elements of a sample's output that the layer makes; 0 for one that makes no array."""
+        return 0 if self.children else math.prod(self.output_shape)
+
     def describe(self) -> str:
         """The line of ``summary()``: class and what matters of its arguments."""
         return type(self).__name__

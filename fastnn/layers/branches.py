@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -113,6 +114,10 @@ class Branches(Layer):
         for gradient in (*gradients[:first], *gradients[first + 1 :]):
             total += gradient
         return total
+
+    @property
+    def output_size(self) -> int:
+        return math.prod(self.output_shape)
 
     def told(self, shapes: list[Shape]) -> str:
         """The branches' output shapes, for an error."""

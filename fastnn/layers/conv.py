@@ -99,6 +99,10 @@ class Conv2D(Layer):
         self.kernels.conv2d_dw(self.x, dz, self.geometry, dw)
         return self.dx
 
+    @property
+    def multiply_adds(self) -> int:
+        return self.geometry.multiply_adds
+
     def describe(self) -> str:
         groups = (f"groups {self.groups}",) if self.groups > 1 else ()
         return self.describe_as(str(self.filters), *groups)

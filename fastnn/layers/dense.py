@@ -108,5 +108,9 @@ class Dense(Layer):
         self.product_of, self.x_next = self.x_next, None
         return self.dx
 
+    @property
+    def multiply_adds(self) -> int:
+        return self.w.size
+
     def describe(self) -> str:
         return f"Dense({self.units}{f', {self.activation}' if self.activation else ''})"

@@ -29,6 +29,10 @@ class Flatten(Layer):
     def backward(self, dy: Array, sink: Sink) -> Array | None:
         return dy.reshape(len(dy), *self.input_shape) if self.needs_dx else None
 
+    @property
+    def output_size(self) -> int:
+        return 0
+
 
 class ZeroPadding2D(Layer):
     """Zeros around the images: (N, H, W, C) → (N, top + H + bottom, left + W + right, C).
