@@ -6,6 +6,7 @@ returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is 
 
 from fastnn.experiments.lessons import (
     augmentation,
+    batchnorm,
     boundaries,
     features,
     initializers,
@@ -32,6 +33,7 @@ LESSONS = {
         xor.LESSON,
         vanishing.LESSON,
         initializers.LESSON,
+        batchnorm.LESSON,
         optimizers.LESSON,
         regularisation.LESSON,
         augmentation.LESSON,
