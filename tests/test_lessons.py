@@ -12,7 +12,21 @@ from PIL import Image
 
 from fastnn import plots
 from fastnn.cli import main
-from fastnn.experiments.lessons import LESSONS, Check, ClaimError, Result, Settings, Table, xor
+from fastnn.experiments.lessons import (
+    LESSONS,
+    Check,
+    ClaimError,
+    Result,
+    Settings,
+    Table,
+    features,
+    neuron,
+    rates,
+    search,
+    windows,
+    xor,
+)
+from fastnn.optimizers import SGD
 from fastnn.panels import Bars, Histograms, Lines, Regions, Tiles, draw_panels
 
 
@@ -88,6 +102,26 @@ def test_xor_fails_where_nothing_is_learned(monkeypatch, capsys, tmp_path):
     assert err.startswith("fastnn: error: xor: expected accuracy of ")
     assert len(err.splitlines()) == 1
     assert (tmp_path / "xor.png").exists()
+
+
+#: (lesson, owner, attribute, what it becomes): experiments that can't come out as claimed.
+BROKEN = {
+    "nothing is learned": ("neuron", neuron, "RATE", 1e-5),
+    "uphill": ("search", search.Neuron, "gradient", lambda self, theta: theta),
+    "another rate": ("rates", rates, "SGD", lambda rate: SGD(rate / 2)),
+    "one window in place of two": (
+        "windows", windows, "BLOCKS", {"5×5": (5,), "3×3 twice": (3,), "3×3 once": (3,)},
+    ),
+    "untrained": ("features", features.Sequential, "fit", lambda *args, **keywords: None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_experiment_is_found(how, monkeypatch):
+    name, owner, attribute, value = BROKEN[how]
+    monkeypatch.setattr(owner, attribute, value)
+    with pytest.raises(ClaimError, match=f"^{name}: expected "):
+        LESSONS[name].run(Settings(quick=True)).require(name)
 
 
 # --- the command --------------------------------------------------------------------------------

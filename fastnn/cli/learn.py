@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _listed() -> str:
-    rows = [["name", "question", "claim", "seconds"]]
-    for lesson in LESSONS.values():
-        rows.append([lesson.name, lesson.question, lesson.claim, f"{lesson.seconds:g}"])
-    return table(rows, left=3)
+    return "\n".join(
+        f"{lesson.name} ({lesson.seconds:g} s): {lesson.question}\n    {lesson.claim}"
+        for lesson in LESSONS.values()
+    )
 
 
 def _told(lesson: Lesson, result: Result) -> str:

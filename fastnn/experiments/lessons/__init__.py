@@ -8,6 +8,7 @@ from fastnn.experiments.lessons import (
     augmentation,
     batchnorm,
     boundaries,
+    ensembles,
     features,
     initializers,
     neuron,
@@ -41,6 +42,7 @@ LESSONS = {
         windows.LESSON,
         strides.LESSON,
         features.LESSON,
+        ensembles.LESSON,
     )
 }  # fmt: skip
 

@@ -1,0 +1,89 @@
+"""The network as scikit-learn's classifier: its own checks, meta-estimators, weights, pickling."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from fastnn.datasets import load_digits
+from fastnn.estimators import NetworkClassifier
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits()
+    return x[:600], y[:600], x[600:1000], y[600:1000]
+
+
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's checks make and catch their own
+def test_scikit_learns_checks():
+    net = NetworkClassifier((16,), learning_rate=0.01)
+    results = check_estimator(net, on_fail=None, on_skip=None)
+    failed = {r["check_name"] for r in results if r["status"] == "failed"}
+    # A sample of weight 2 is drawn twice on average, not always.
+    assert failed <= {"check_sample_weight_equivalence_on_dense_data"}
+    assert sum(r["status"] == "passed" for r in results) > 40
+
+
+def test_it_learns_and_the_same_seed_gives_the_same(digits):
+    x, y, x_test, y_test = digits
+    names = np.array([f"digit {label}" for label in y])
+    net = NetworkClassifier((32,), epochs=15, random_state=3).fit(x, names)
+    assert net.score(x_test, np.array([f"digit {label}" for label in y_test])) > 0.85
+    assert net.classes_.tolist() == [f"digit {label}" for label in range(10)]
+    p = net.predict_proba(x_test)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+    assert net.loss_curve_[-1] < net.loss_curve_[0] / 3
+    again = NetworkClassifier((32,), epochs=15, random_state=3).fit(x, names)
+    np.testing.assert_array_equal(again.predict_proba(x_test), p)
+    other = NetworkClassifier((32,), epochs=15, random_state=4).fit(x, names)
+    assert (other.predict_proba(x_test) != p).any()
+
+
+def test_weights_decide_what_is_learned(digits):
+    """With no weight on a class it isn't known."""
+    x, y, x_test, y_test = digits
+    net = NetworkClassifier((32,), epochs=10, random_state=0)
+    guesses = net.fit(x, y, sample_weight=np.where(y == 3, 0.0, 1.0)).predict(x_test)
+    assert not (guesses == 3).any()
+    assert np.mean(guesses[y_test != 3] == y_test[y_test != 3]) > 0.8
+
+
+def test_meta_estimators_take_it(digits):
+    x, y, x_test, y_test = digits
+    weak = NetworkClassifier((4,), epochs=5, learning_rate=0.02, random_state=0)
+    alone = weak.fit(x, y).score(x_test, y_test)
+    boosted = AdaBoostClassifier(weak, n_estimators=10, random_state=0).fit(x, y)
+    assert len(boosted.estimators_) > 1
+    assert boosted.score(x_test, y_test) > alone
+    bagged = BaggingClassifier(weak, 3, random_state=0).fit(x, y)
+    assert len({net.predict_proba(x_test).tobytes() for net in bagged.estimators_}) == 3
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), NetworkClassifier(epochs=2, random_state=0)),
+        {"networkclassifier__hidden": [(2,), (32,)]}, cv=2,
+    )  # fmt: skip
+    assert search.fit(x, y).best_params_ == {"networkclassifier__hidden": (32,)}
+
+
+def test_a_pickled_network_guesses_the_same(digits):
+    x, y, x_test, _ = digits
+    net = NetworkClassifier((8, 6), "tanh", epochs=2, random_state=0).fit(x, y)
+    copy = pickle.loads(pickle.dumps(net))
+    np.testing.assert_array_equal(copy.predict_proba(x_test), net.predict_proba(x_test))
+    assert net.network_.predict(x_test[:1]).shape == (1, 10), "the original is as it was"
+
+
+def test_one_class_is_an_error(digits):
+    x, *_ = digits
+    with pytest.raises(ValueError, match="y must have 2 classes or more, got one class"):
+        NetworkClassifier().fit(x, np.zeros(len(x)))
