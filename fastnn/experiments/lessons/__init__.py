@@ -16,6 +16,7 @@ from fastnn.experiments.lessons import (
     rates,
     regularisation,
     search,
+    sliding,
     strides,
     transfer,
     vanishing,
@@ -41,6 +42,7 @@ LESSONS = {
         transfer.LESSON,
         windows.LESSON,
         strides.LESSON,
+        sliding.LESSON,
         features.LESSON,
         ensembles.LESSON,
     )

@@ -66,7 +66,7 @@ class Plan:
 
 DRAWN = Plan(32, (16, 32, 64), 8, 100, (1, 3, 5), 3)
 QUICK = Plan(24, (16, 32), 5, 60, (1,), 1)
-REAL = Plan(64, (16, 32, 64, 64), 12, 240, (1, 3, 5, 8), 3)
+REAL = Plan(64, (16, 32, 64, 64), 10, 160, (1, 3, 5, 8), 3)
 
 
 def head(classes: int) -> list[Layer]:
