@@ -24,7 +24,7 @@ from bench.shapes import Sizes, describe
 from fastnn import backends, optimizers
 from fastnn.backends import BACKENDS, DTYPES
 from fastnn.backends.threads import usable_cpus
-from fastnn.ops import FUSED_ACTIVATIONS, OPS, Op
+from fastnn.ops import FROM_INPUT, FUSED_ACTIVATIONS, OPS, Op
 from fastnn.rules import RULES
 
 #: A second thread is timed from this much work on (flops or elements).
@@ -90,6 +90,46 @@ def _forward(s: Sizes, rng: np.random.Generator) -> Arguments:
 
 def _backward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return _integers(rng, s["size"]), _integers(rng, s["size"]), np.zeros(s["size"])
+
+
+def _leaky(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, y = _forward(s, rng)
+    return x, 0.125, y
+
+
+def _leaky_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    dy, y, dx = _backward(s, rng)
+    return dy, y, 0.125, dx
+
+
+def _from_input(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, dx = _forward(s, rng)
+    return _integers(rng, s["size"]), x, dx
+
+
+def _softplus_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    dy, x, dx = _from_input(s, rng)
+    return dy, abs(x), dx
+
+
+def _softmax(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x = 3 * rng.standard_normal((s["n"], s["c"]))
+    return x, np.zeros_like(x)
+
+
+def _softmax_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    dy, y = _integers(rng, s["n"], s["c"]), _integers(rng, s["n"], s["c"])
+    return dy, y, np.zeros(y.shape)
+
+
+def _prelu(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x = _integers(rng, s["n"], s["c"])
+    return x, _integers(rng, s["c"]), np.zeros(x.shape)
+
+
+def _prelu_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
+    x, slope, dx = _prelu(s, rng)
+    return _integers(rng, *x.shape), x, slope, dx, np.zeros_like(dx)
 
 
 def _class_loss(s: Sizes, rng: np.random.Generator) -> Arguments:
@@ -273,6 +313,16 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "sigmoid_backward": (_backward, shapes.ELEMENTWISE),
     "tanh": (_forward, shapes.ELEMENTWISE),
     "tanh_backward": (_backward, shapes.ELEMENTWISE),
+    **dict.fromkeys(("leaky_relu", "elu"), (_leaky, shapes.ELEMENTWISE)),
+    **{f"{n}_backward": (_leaky_backward, shapes.ELEMENTWISE) for n in ("leaky_relu", "elu")},
+    **dict.fromkeys(("selu", "softplus", "heaviside", *FROM_INPUT), (_forward, shapes.ELEMENTWISE)),
+    "selu_backward": (_backward, shapes.ELEMENTWISE),
+    "softplus_backward": (_softplus_backward, shapes.ELEMENTWISE),
+    **{f"{name}_backward": (_from_input, shapes.ELEMENTWISE) for name in FROM_INPUT},
+    "prelu": (_prelu, shapes.ROWS),
+    "prelu_backward": (_prelu_backward, shapes.ROWS),
+    "softmax": (_softmax, shapes.LOSS),
+    "softmax_backward": (_softmax_backward, shapes.LOSS),
     "batch_norm_statistics": (_statistics, shapes.NORM),
     "batch_norm": (_batch_norm, shapes.NORM),
     "batch_norm_sums": (_batch_norm_sums, shapes.NORM),

@@ -28,8 +28,10 @@ from fastnn.backends.threads import get_num_threads, set_num_threads
 from fastnn.config import show_config
 from fastnn.gradcheck import check_gradients
 from fastnn.layers import (
+    ELU,
     Activation,
     Add,
+    AlphaDropout,
     AveragePooling2D,
     BatchNormalization,
     Branches,
@@ -44,11 +46,16 @@ from fastnn.layers import (
     GlobalMaxPooling2D,
     Heads,
     Layer,
+    LeakyReLU,
     LocalResponseNormalization,
+    Maxout,
     MaxPool2D,
     MaxPooling2D,
+    PReLU,
+    ReLU,
     Rescaling,
     Residual,
+    Softmax,
     ZeroPadding2D,
 )
 from fastnn.model import Sequential
@@ -58,8 +65,10 @@ from fastnn.training import History
 __version__ = "0.1.0"
 
 __all__ = [
+    "ELU",
     "Activation",
     "Add",
+    "AlphaDropout",
     "Augmentation",
     "AveragePooling2D",
     "BatchNormalization",
@@ -76,13 +85,18 @@ __all__ = [
     "Heads",
     "History",
     "Layer",
+    "LeakyReLU",
     "LocalResponseNormalization",
     "MaxPool2D",
     "MaxPooling2D",
+    "Maxout",
+    "PReLU",
+    "ReLU",
     "Recorder",
     "Rescaling",
     "Residual",
     "Sequential",
+    "Softmax",
     "ZeroPadding2D",
     "augmentation",
     "available_backends",

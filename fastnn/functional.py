@@ -11,7 +11,7 @@ The kernels themselves, and their maths, are in ``fastnn.backends``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from fastnn.geometry import (
     pair,
     pool2d_geometry,
 )
-from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.ops import ACTIVATION_ALIASES, ACTIVATIONS, FUSED_ACTIVATIONS
 from fastnn.rules import Rule
 
 Array = NDArray[Any]
@@ -74,10 +74,17 @@ def _check_shape(op: str, name: str, array: Array, expected: tuple[int, ...], wh
 
 def activation_code(op: str, activation: str | None) -> int:
     """The kernels' code of a fused activation; None is the identity."""
-    name = "identity" if activation in (None, "linear") else activation
-    if not isinstance(name, str) or name not in FUSED_ACTIVATIONS:
-        raise unknown(f"activation for {op}", name, FUSED_ACTIVATIONS)
+    name = activation_name(op, activation, FUSED_ACTIVATIONS)
     return FUSED_ACTIVATIONS[name]
+
+
+def activation_name(op: str, activation: str | None, valid: Collection[str] = ACTIVATIONS) -> str:
+    """The op of an activation by one of its names; None is the identity."""
+    given = "identity" if activation is None else activation
+    name = ACTIVATION_ALIASES.get(given, given) if isinstance(given, str) else given
+    if not isinstance(name, str) or name not in valid:
+        raise unknown(f"activation for {op}", name, valid)
+    return name
 
 
 def check_number(op: str, name: str, value: float, low: float, high: float = math.inf) -> float:
@@ -607,20 +614,31 @@ def _empty(op: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
 # --- activations ----------------------------------------------------------------------------
 
 
-def _forward(name: str, x: ArrayLike) -> Array:
+def _forward(name: str, x: ArrayLike, *numbers: float) -> Array:
     (x_,) = _as_floats(name, x=x)
     y = np.empty_like(x_)
-    getattr(kernels(x_.dtype), name)(x_.ravel(), y.reshape(-1))
+    getattr(kernels(x_.dtype), name)(x_.ravel(), *numbers, y.reshape(-1))
     return y
 
 
-def _backward(name: str, dy: ArrayLike, y: ArrayLike) -> Array:
+def _backward(name: str, dy: ArrayLike, *numbers: float, **kept: ArrayLike) -> Array:
+    """``kept`` is the y or the x that the gradient is computed from."""
     op = f"{name}_backward"
-    dy_, y_ = _as_floats(op, dy=dy, y=y)
-    _check_shape(op, "dy", dy_, y_.shape, "that of y")
-    dx = np.empty_like(y_)
-    getattr(kernels(y_.dtype), op)(dy_.ravel(), y_.ravel(), dx.reshape(-1))
+    ((key, value),) = kept.items()
+    dy_, kept_ = _as_floats(op, dy=dy, **{key: value})
+    _check_shape(op, "dy", dy_, kept_.shape, f"that of {key}")
+    dx = np.empty_like(kept_)
+    getattr(kernels(dx.dtype), op)(dy_.ravel(), kept_.ravel(), *numbers, dx.reshape(-1))
     return dx
+
+
+def _rows(op: str, name: str, array: Array) -> Array:
+    """``array`` as rows of its last axis."""
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(
+            f"{op}: {name} must have a last axis of at least one element, got {array.shape}"
+        )
+    return array.reshape(-1, array.shape[-1])
 
 
 def relu(x: ArrayLike) -> Array:
@@ -630,7 +648,7 @@ def relu(x: ArrayLike) -> Array:
 
 def relu_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """dx = dy where y > 0, else 0; y is the output of ``relu``."""
-    return _backward("relu", dy, y)
+    return _backward("relu", dy, y=y)
 
 
 def sigmoid(x: ArrayLike) -> Array:
@@ -640,7 +658,7 @@ def sigmoid(x: ArrayLike) -> Array:
 
 def sigmoid_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """dx = dy · y (1 − y); y is the output of ``sigmoid``."""
-    return _backward("sigmoid", dy, y)
+    return _backward("sigmoid", dy, y=y)
 
 
 def tanh(x: ArrayLike) -> Array:
@@ -650,7 +668,156 @@ def tanh(x: ArrayLike) -> Array:
 
 def tanh_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """dx = dy · (1 − y²); y is the output of ``tanh``."""
-    return _backward("tanh", dy, y)
+    return _backward("tanh", dy, y=y)
+
+
+def leaky_relu(x: ArrayLike, slope: float = 0.3) -> Array:
+    """y = x where x > 0, else slope · x, any shape (Maas et al., 2013).
+
+    Raises ``ValueError`` for a slope < 0.
+
+    >>> leaky_relu([-2.0, 3.0], slope=0.5)
+    array([-1.,  3.])
+    """
+    op = "leaky_relu"
+    return _forward(op, x, check_number(op, "slope", slope, 0))
+
+
+def leaky_relu_backward(dy: ArrayLike, y: ArrayLike, slope: float = 0.3) -> Array:
+    """dx = dy where y > 0, else slope · dy; y is the output of ``leaky_relu``."""
+    return _backward("leaky_relu", dy, check_number("leaky_relu_backward", "slope", slope, 0), y=y)
+
+
+def prelu(x: ArrayLike, slope: ArrayLike) -> Array:
+    """y = x where x > 0, else slope · x: a leaky ReLU whose slope is trained (He et al., 2015).
+
+    x (…, C); slope (C,), one for each element of the last axis, or (1,), one for all.
+
+    >>> prelu([[-2.0, -2.0]], [0.5, 0.25])
+    array([[-1. , -0.5]])
+    """
+    op = "prelu"
+    x_, slope_ = _as_floats(op, x=x, slope=slope)
+    rows = _rows(op, "x", x_)
+    y = np.empty_like(x_)
+    kernels(x_.dtype).prelu(rows, _slopes(op, slope_, rows), y.reshape(rows.shape))
+    return y
+
+
+def prelu_backward(dy: ArrayLike, x: ArrayLike, slope: ArrayLike) -> tuple[Array, Array]:
+    """dx = dy where x > 0, else slope · dy; dslope = Σ dy · min(x, 0), of the shape of slope."""
+    op = "prelu_backward"
+    dy_, x_, slope_ = _as_floats(op, dy=dy, x=x, slope=slope)
+    _check_shape(op, "dy", dy_, x_.shape, "that of x")
+    rows = _rows(op, "x", x_)
+    dx, terms, dslope = np.empty_like(x_), np.empty_like(rows), np.empty_like(slope_)
+    k = kernels(x_.dtype)
+    k.prelu_backward(
+        dy_.reshape(rows.shape), rows, _slopes(op, slope_, rows), dx.reshape(rows.shape), terms
+    )
+    k.dense_db(terms.reshape(-1, slope_.size), dslope)
+    return dx, dslope
+
+
+def _slopes(op: str, slope: Array, rows: Array) -> Array:
+    if slope.shape != (1,):
+        _check_shape(op, "slope", slope, rows.shape[1:], "the last axis of x, or (1,)")
+    return np.ascontiguousarray(np.broadcast_to(slope, rows.shape[1:]))
+
+
+def elu(x: ArrayLike, alpha: float = 1.0) -> Array:
+    """y = x where x > 0, else α (exp(x) − 1), any shape (Clevert et al., 2016).
+
+    Raises ``ValueError`` for an alpha < 0.
+    """
+    return _forward("elu", x, check_number("elu", "alpha", alpha, 0))
+
+
+def elu_backward(dy: ArrayLike, y: ArrayLike, alpha: float = 1.0) -> Array:
+    """dx = dy where y > 0, else dy · (y + α); y is the output of ``elu``."""
+    return _backward("elu", dy, check_number("elu_backward", "alpha", alpha, 0), y=y)
+
+
+def selu(x: ArrayLike) -> Array:
+    """y = λ x where x > 0, else λ α (exp(x) − 1), any shape, λ = 1.0507…, α = 1.6732…
+
+    Klambauer et al. (2017): through layers with LeCun's weights, mean and variance of the
+    activations tend to 0 and 1.
+    """
+    return _forward("selu", x)
+
+
+def selu_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """dx = λ dy where y > 0, else dy · (y + λ α); y is the output of ``selu``."""
+    return _backward("selu", dy, y=y)
+
+
+def swish(x: ArrayLike) -> Array:
+    """y = x σ(x), σ the sigmoid, any shape (Ramachandran et al., 2017; also called SiLU)."""
+    return _forward("swish", x)
+
+
+def swish_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """dx = dy · σ(x) (1 + x (1 − σ(x))); x is the input of ``swish``."""
+    return _backward("swish", dy, x=x)
+
+
+def gelu(x: ArrayLike, approximate: bool = False) -> Array:
+    """y = x Φ(x), any shape, Φ(x) = (1 + erf(x / √2)) / 2 (Hendrycks and Gimpel, 2016).
+
+    With ``approximate`` y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, up to 5e-4 away. The Cython
+    kernels compute both on whole vectors; the second is a little cheaper.
+    """
+    return _forward("gelu_tanh" if approximate else "gelu", x)
+
+
+def gelu_backward(dy: ArrayLike, x: ArrayLike, approximate: bool = False) -> Array:
+    """dx = dy · (Φ(x) + x exp(−x² / 2) / √(2π)), or of the tanh form; x is the input of gelu."""
+    return _backward("gelu_tanh" if approximate else "gelu", dy, x=x)
+
+
+def softplus(x: ArrayLike) -> Array:
+    """y = log(1 + exp(x)), any shape, without overflow."""
+    return _forward("softplus", x)
+
+
+def softplus_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """dx = dy · (1 − exp(−y)); y is the output of ``softplus``."""
+    return _backward("softplus", dy, y=y)
+
+
+def heaviside(x: ArrayLike) -> Array:
+    """y = 1 where x > 0, else 0, any shape: the threshold of the perceptron. NaN stays NaN.
+
+    Its derivative is 0 wherever there is one, so no network learns through it.
+    """
+    return _forward("heaviside", x)
+
+
+def softmax(x: ArrayLike) -> Array:
+    """yⱼ = exp(xⱼ) / Σᵢ exp(xᵢ) over the last axis, for any size of x.
+
+    Raises ``ValueError`` for a number in place of an array, and for an empty last axis.
+
+    >>> softmax([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+    (x_,) = _as_floats("softmax", x=x)
+    rows = _rows("softmax", "x", x_)
+    y = np.empty_like(x_)
+    kernels(x_.dtype).softmax(rows, y.reshape(rows.shape))
+    return y
+
+
+def softmax_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """dxⱼ = yⱼ (dyⱼ − Σᵢ dyᵢ yᵢ) over the last axis; y is the output of ``softmax``."""
+    op = "softmax_backward"
+    dy_, y_ = _as_floats(op, dy=dy, y=y)
+    _check_shape(op, "dy", dy_, y_.shape, "that of y")
+    rows = _rows(op, "y", y_)
+    dx = np.empty_like(y_)
+    kernels(y_.dtype).softmax_backward(dy_.reshape(rows.shape), rows, dx.reshape(rows.shape))
+    return dx
 
 
 # --- normalisation --------------------------------------------------------------------------

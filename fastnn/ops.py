@@ -39,14 +39,35 @@ def _nbytes(*arrays: Any) -> int:
     return sum(a.nbytes for a in arrays if a is not None)
 
 
-def _activation(name: str, flops: int, *, exact: bool, ulps: int = 0) -> tuple[Op, Op]:
+def _activation(
+    name: str,
+    flops: int,
+    *,
+    exact: bool = False,
+    ulps: int = 0,
+    back: int = 3,
+    back_ulps: int = 0,
+) -> tuple[Op, Op]:
+    """The rows of an activation; ``back`` are the flops of its gradient, from the output."""
     return (
         Op(name, "activation", ("y",), exact,
            flops=lambda x, y: flops * x.size,
            bytes=lambda x, y: _nbytes(x, y), ulps=ulps),
-        Op(f"{name}_backward", "activation", ("dx",), True,
-           flops=lambda dy, y, dx: 3 * dy.size,
-           bytes=lambda dy, y, dx: _nbytes(dy, y, dx)),
+        Op(f"{name}_backward", "activation", ("dx",), not back_ulps,
+           flops=lambda dy, y, dx: back * dy.size,
+           bytes=lambda dy, y, dx: _nbytes(dy, y, dx), ulps=back_ulps),
+    )  # fmt: skip
+
+
+def _gated(name: str, flops: int) -> tuple[Op, Op]:
+    """The rows of y = x · (something from 0 to 1), whose gradient needs the input."""
+    return (
+        Op(name, "activation", ("y",), False,
+           flops=lambda x, y: flops * x.size,
+           bytes=lambda x, y: _nbytes(x, y), ulps=8),
+        Op(f"{name}_backward", "activation", ("dx",), False,
+           flops=lambda dy, x, dx: (flops + 8) * dy.size,
+           bytes=lambda dy, x, dx: _nbytes(dy, x, dx), ulps=8),
     )  # fmt: skip
 
 
@@ -109,8 +130,35 @@ OPS: dict[str, Op] = {
            flops=lambda dy, geometry, dx: geometry.taps * dy.size,
            bytes=lambda dy, geometry, dx: _nbytes(dy, dx)),
         *_activation("relu", 1, exact=True),
-        *_activation("sigmoid", 20, exact=False, ulps=8),
-        *_activation("tanh", 25, exact=False, ulps=8),
+        *_activation("sigmoid", 20, ulps=8),
+        *_activation("tanh", 25, ulps=8),
+        Op("leaky_relu", "activation", ("y",), True,
+           flops=lambda x, slope, y: 2 * x.size,
+           bytes=lambda x, slope, y: _nbytes(x, y)),
+        Op("leaky_relu_backward", "activation", ("dx",), True,
+           flops=lambda dy, y, slope, dx: 2 * dy.size,
+           bytes=lambda dy, y, slope, dx: _nbytes(dy, y, dx)),
+        Op("prelu", "activation", ("y",), True,
+           flops=lambda x, slope, y: 2 * x.size,
+           bytes=lambda x, slope, y: _nbytes(x, slope, y)),
+        Op("prelu_backward", "activation", ("dx", "terms"), True,
+           flops=lambda dy, x, slope, dx, terms: 4 * dy.size,
+           bytes=lambda dy, x, slope, dx, terms: _nbytes(dy, x, slope, dx, terms)),
+        Op("elu", "activation", ("y",), False,
+           flops=lambda x, alpha, y: 20 * x.size,
+           bytes=lambda x, alpha, y: _nbytes(x, y), ulps=8),
+        Op("elu_backward", "activation", ("dx",), True,
+           flops=lambda dy, y, alpha, dx: 3 * dy.size,
+           bytes=lambda dy, y, alpha, dx: _nbytes(dy, y, dx)),
+        *_activation("selu", 20, ulps=8, back_ulps=4),
+        *_gated("swish", 21),
+        *_gated("gelu", 42),
+        *_gated("gelu_tanh", 26),
+        *_activation("softplus", 40, ulps=8, back=20, back_ulps=8),
+        Op("heaviside", "activation", ("y",), True,
+           flops=lambda x, y: x.size,
+           bytes=lambda x, y: _nbytes(x, y)),
+        *_activation("softmax", 20, ulps=16, back=4),
         Op("batch_norm_statistics", "norm", ("mean", "variance"), False,
            flops=lambda x, mean, variance: 4 * x.size,
            bytes=lambda x, mean, variance: _nbytes(x, mean, variance), ulps=8),
@@ -145,6 +193,21 @@ OPS: dict[str, Op] = {
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(op.family for op in OPS.values()))
 
-#: Activations a dense layer can fuse, because their derivative follows from the output.
-#: The value is the code the kernels take.
+#: Every name that ``activation=`` takes, and the numbers its op takes beside arrays: the defaults
+#: of Keras's layers.
+ACTIVATIONS: dict[str, tuple[float, ...]] = {
+    "identity": (), "relu": (), "sigmoid": (), "tanh": (), "leaky_relu": (0.3,), "elu": (1.0,),
+    "selu": (), "swish": (), "gelu": (), "gelu_tanh": (), "softplus": (), "heaviside": (),
+    "softmax": (),
+}  # fmt: skip
+
+#: Other names of some.
+ACTIVATION_ALIASES: dict[str, str] = {
+    "linear": "identity", "silu": "swish", "threshold": "heaviside",
+}  # fmt: skip
+
+#: Those whose gradient is computed from the input: an output belongs to two inputs.
+FROM_INPUT = ("swish", "gelu", "gelu_tanh")
+
+#: Activations that the dense and convolution kernels fuse. The value is the code they take.
 FUSED_ACTIVATIONS: dict[str, int] = {"identity": 0, "relu": 1, "sigmoid": 2, "tanh": 3}

@@ -376,3 +376,118 @@ def local_response_norm_backward(dy, x, size, alpha, beta, bias, dx):
                 row[j] -= float(dy[m, c]) * float(x[m, c]) * beta * s[c] ** (-beta - 1) * ds
         for c, value in enumerate(row):
             dx[m, c] = value
+
+
+def leaky_relu(x, slope, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = z if z > 0 else slope * z
+
+
+def leaky_relu_backward(dy, y, slope, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = g if out > 0 else slope * g
+
+
+def prelu(x, slope, y):
+    for n, c in _places(x):
+        z = float(x[n, c])
+        y[n, c] = z if z > 0 else float(slope[c]) * z
+
+
+def prelu_backward(dy, x, slope, dx, terms):
+    for n, c in _places(x):
+        g, z = float(dy[n, c]), float(x[n, c])
+        dx[n, c] = g if z > 0 else float(slope[c]) * g
+        terms[n, c] = g * min(z, 0.0)
+
+
+def _elu(x, scale, alpha, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = scale * z if z > 0 else scale * alpha * math.expm1(z)
+
+
+def _elu_backward(dy, y, scale, alpha, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = scale * g if out > 0 else g * (out + scale * alpha)
+
+
+def elu(x, alpha, y):
+    _elu(x, 1.0, alpha, y)
+
+
+def elu_backward(dy, y, alpha, dx):
+    _elu_backward(dy, y, 1.0, alpha, dx)
+
+
+#: λ and α of SELU, to more digits than the kernels have.
+_SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+def selu(x, y):
+    _elu(x, *_SELU, y)
+
+
+def selu_backward(dy, y, dx):
+    _elu_backward(dy, y, *_SELU, dx)
+
+
+def swish(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = z * _sigmoid(z)
+
+
+def swish_backward(dy, x, dx):
+    for i, (g, z) in enumerate(zip(dy.tolist(), x.tolist(), strict=True)):
+        dx[i] = g * (_sigmoid(z) + z * _sigmoid(z) * _sigmoid(-z))
+
+
+def gelu(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = z * 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def gelu_backward(dy, x, dx):
+    for i, (g, z) in enumerate(zip(dy.tolist(), x.tolist(), strict=True)):
+        density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        dx[i] = g * (0.5 * math.erfc(-z / math.sqrt(2)) + z * density)
+
+
+def gelu_tanh(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = z * 0.5 * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+
+
+def gelu_tanh_backward(dy, x, dx):
+    for i, (g, z) in enumerate(zip(dy.tolist(), x.tolist(), strict=True)):
+        t = math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+        dx[i] = g * (0.5 * (1 + t) + 0.5 * z * (1 - t * t) * slope)
+
+
+def softplus(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+
+
+def softplus_backward(dy, y, dx):
+    for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        dx[i] = g * -math.expm1(-out)
+
+
+def heaviside(x, y):
+    for i, z in enumerate(x.tolist()):
+        y[i] = 1.0 if z > 0 else 0.0
+
+
+def softmax(x, y):
+    for n, row in enumerate(x.tolist()):
+        e = [math.exp(z - max(row)) for z in row]
+        for c in range(len(row)):
+            y[n, c] = e[c] / sum(e)
+
+
+def softmax_backward(dy, y, dx):
+    for n, (gradients, row) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
+        mean = sum(g * p for g, p in zip(gradients, row, strict=True))
+        for c in range(len(row)):
+            dx[n, c] = row[c] * (gradients[c] - mean)

@@ -437,7 +437,7 @@ ERRORS = [
     (lambda: Conv2D(4, 3, groups=0), "Conv2D: groups must be in 1.."),
     (lambda: Conv2D(4, 3, padding="full"), "unknown padding for Conv2D 'full'"),
     (lambda: Conv2D(4, 3, padding=(1, 1)), "Conv2D: padding must be 'valid', 'same', an integer"),
-    (lambda: Conv2D(4, 3, activation="swish"), "unknown activation for Conv2D 'swish'"),
+    (lambda: Conv2D(4, 3, activation="swich"), "unknown activation for Conv2D 'swich'"),
     (lambda: Conv2D(4, 3, kernel_initializer="normal"), "unknown initializer 'normal'"),
     (on(Conv2D(4, 3), 784),
      "Conv2D 'conv2d': input must have shape (N, H, W, C), got (N, 784)"),

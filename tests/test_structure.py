@@ -80,10 +80,21 @@ def test_costs_are_numbers(op):
         assert 0 <= row.bytes(*arguments) <= 2 * traffic + 8
 
 
-def test_fused_activations_are_ops():
-    assert set(ops.FUSED_ACTIVATIONS) - {"identity"} == {
-        name.removesuffix("_backward") for name in OPS if OPS[name].family == "activation"
-    }
+def test_activations_are_ops():
+    """Every name that ``activation=`` takes, with the numbers its op takes, and PReLU."""
+    found = {name for name in OPS if OPS[name].family == "activation"}
+    named = set(ops.ACTIVATIONS) - {"identity"}
+    assert named | {"prelu"} == {name.removesuffix("_backward") for name in found}
+    assert named - {"heaviside"} == {name for name in named if f"{name}_backward" in found}
+    assert set(ops.ACTIVATION_ALIASES.values()) <= set(ops.ACTIVATIONS)
+    assert set(ops.FUSED_ACTIVATIONS) <= set(ops.ACTIVATIONS) - set(ops.FROM_INPUT)
+    reference = importlib.import_module("fastnn.backends.reference.activation")
+    for name in named:
+        arguments = list(inspect.signature(getattr(reference, name)).parameters)
+        assert len(arguments) == 2 + len(ops.ACTIVATIONS[name])
+        if name != "heaviside":
+            back = list(inspect.signature(getattr(reference, f"{name}_backward")).parameters)
+            assert back[1] == ("x" if name in ops.FROM_INPUT else "y")
 
 
 def test_public_names_exist_and_have_a_text():

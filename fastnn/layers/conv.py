@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from fastnn import initializers, regularizers
-from fastnn.functional import activation_code, check_bool
+from fastnn.functional import check_bool
 from fastnn.geometry import Padding, Size, conv2d_geometry, pads, pair, positive
 from fastnn.initializers import Initializer
+from fastnn.layers.activation import Nonlinearity
 from fastnn.layers.base import Array, Layer, Shape, Sink, window_words
 from fastnn.regularizers import Regularizer
 
@@ -16,8 +17,8 @@ class Conv2D(Layer):
     """y[n, oy, ox, o] = f(Σ x[n, oy·SH + ky − top, ox·SW + kx − left, c] w[ky, kx, c, o] + b[o]).
 
     x (N, H, W, C), w (KH, KW, C/G, filters), b (filters,), y (N, OH, OW, filters). ``strides``,
-    ``padding``, ``dilation_rate``, ``groups`` as in ``functional.conv2d``. ``activation`` is
-    ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None, and is applied in the same kernel.
+    ``padding``, ``dilation_rate``, ``groups`` as in ``functional.conv2d``. ``activation`` is a name
+    that ``Activation`` takes, or None; relu, sigmoid and tanh are applied in the same kernel.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Conv2D(Layer):
         self.padding = padding
         self.dilation_rate = pair(kind, "dilation_rate", dilation_rate)
         self.groups = positive(kind, "groups", groups)
-        self.code = activation_code(kind, activation)
+        self.f = Nonlinearity(kind, activation)
         self.activation = activation
         self.use_bias = check_bool(kind, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -72,23 +73,27 @@ class Conv2D(Layer):
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         self.kernels = kernels
-        self.undo = getattr(kernels, f"{self.activation}_backward") if self.code else None
         self.w_value = self.w.value.reshape(self.geometry.w_shape)
-        self.y = self.buffer("y", (n, *self.output_shape))
-        self.y_flat = self.y.reshape(-1)
+        self.y = self.z = self.buffer("y", (n, *self.output_shape))
+        if self.f.keeps_input:
+            self.z = self.buffer("z", self.y.shape)
+        # dz goes where z or y was: all who read it are done, and large images are slow to fetch.
+        self.f.bind(kernels, self.z, self.y, self.z)
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
 
     def forward(self, x: Array, training: bool) -> Array:
         self.x = x
         bias = self.b.value if self.b else None
-        self.kernels.conv2d(x, self.w_value, bias, self.geometry, self.code, self.y)
+        self.kernels.conv2d(x, self.w_value, bias, self.geometry, self.f.code, self.z)
+        if self.f.separate:
+            self.f.apply()
         return self.y
 
     def backward(self, dy: Array, sink: Sink) -> Array | None:
         dz = dy
-        if self.undo:
-            dz = self.y  # all who read y are done, and large images are slow to fetch
-            self.undo(dy.reshape(-1), self.y_flat, self.y_flat)
+        if self.f.name != "identity":
+            dz = self.z
+            self.f.undo(dy)
         if self.dx is not None:
             self.kernels.conv2d_dx(dz, self.w_value, self.geometry, self.dx)
         if not self.w.trainable:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from fastnn import initializers, regularizers
-from fastnn.functional import activation_code, check_bool
+from fastnn.functional import check_bool
 from fastnn.initializers import Initializer
+from fastnn.layers.activation import Nonlinearity
 from fastnn.layers.base import Array, Layer, Shape, Sink
 from fastnn.parameters import ParameterStore
 from fastnn.regularizers import Regularizer
@@ -15,8 +16,8 @@ from fastnn.regularizers import Regularizer
 class Dense(Layer):
     """y = f(x w + b), x (N, K), w (K, units), b (units,).
 
-    ``activation`` is ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None, and is applied in the same
-    kernel. ``kernel_regularizer`` puts a penalty on w: ``"l1"``, ``"l2"`` or one of
+    ``activation`` is a name that ``Activation`` takes, or None; relu, sigmoid and tanh are applied
+    in the same kernel. ``kernel_regularizer`` puts a penalty on w: ``"l1"``, ``"l2"`` or one of
     ``fastnn.regularizers``. Backward computes dx = dz wᵀ first, with the weights of the step, then
     hands dw = xᵀ dz and db = Σ dz to the sink.
 
@@ -39,7 +40,7 @@ class Dense(Layer):
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
             raise ValueError(f"Dense: units must be an integer >= 1, got {units!r}")
         self.units = units
-        self.code = activation_code("Dense", activation)
+        self.f = Nonlinearity(type(self).__name__, activation)
         self.activation = activation
         self.use_bias = check_bool("Dense", "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -63,15 +64,15 @@ class Dense(Layer):
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         self.kernels = kernels
-        self.undo = getattr(kernels, f"{self.activation}_backward") if self.code else None
         self.x_next: Array | None = None
         self.product_of: Array | None = None
-        self.y = self.buffer("y", (n, self.units))
-        self.y_flat = self.y.reshape(-1)
+        self.y = self.z = self.buffer("y", (n, self.units))
+        if self.f.keeps_input:
+            self.z = self.buffer("z", (n, self.units))
         self.dx = self.buffer("dx", (n, *self.input_shape)) if needs_dx else None
-        if self.undo:
+        if self.f.name != "identity":
             self.dz = self.buffer("dz", (n, self.units))
-            self.dz_flat = self.dz.reshape(-1)
+            self.f.bind(kernels, self.z, self.y, self.dz)
 
     def look_ahead(self, x_next: Array) -> None:
         if self.w.gradient is None and len(x_next) == len(self.y):
@@ -81,20 +82,19 @@ class Dense(Layer):
         self.x = x
         if x is not self.product_of:
             bias = self.b.value if self.b else None
-            self.kernels.dense(x, self.w.value, bias, self.code, self.y)
-        else:
-            if self.b:
-                self.y += self.b.value
-            if self.code:
-                getattr(self.kernels, str(self.activation))(self.y_flat, self.y_flat)
+            self.kernels.dense(x, self.w.value, bias, self.f.code, self.z)
+        elif self.b:
+            self.z += self.b.value
+        if self.f.separate or (self.f.code and x is self.product_of):
+            self.f.apply()
         self.product_of = None
         return self.y
 
     def backward(self, dy: Array, sink: Sink) -> Array | None:
         dz = dy
-        if self.undo:
+        if self.f.name != "identity":
             dz = self.dz
-            self.undo(dy.reshape(-1), self.y_flat, self.dz_flat)
+            self.f.undo(dy)
         if self.dx is not None:
             self.kernels.dense_dx(dz, self.w.value, self.dx)
         if not self.w.trainable:
@@ -102,7 +102,7 @@ class Dense(Layer):
         if self.b:
             self.kernels.dense_db(dz, sink.gradient(self.b))
         if self.x_next is not None and isinstance(sink, ParameterStore):
-            sink.dense(self.kernels, self.w, self.x, dz, self.x_next, self.y)
+            sink.dense(self.kernels, self.w, self.x, dz, self.x_next, self.z)
         else:
             sink.dense(self.kernels, self.w, self.x, dz)
         self.product_of, self.x_next = self.x_next, None

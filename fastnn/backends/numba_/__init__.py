@@ -23,7 +23,7 @@ import numpy as np
 
 from fastnn.backends import threads
 from fastnn.geometry import Axis, Conv2DGeometry, Geometry2D
-from fastnn.ops import FUSED_ACTIVATIONS
+from fastnn.ops import ACTIVATIONS, FUSED_ACTIVATIONS
 from fastnn.rules import RULES, Rule
 
 #: Threads' parts of an elementwise op are cut at multiples of this many elements: of every
@@ -168,9 +168,15 @@ def warmup(dtype: str = "float32") -> None:
         m = np.ones(p.size, dtype)
         loss.sigmoid_cross_entropy(p, g, 1.0, v)
         loss.mse(p, g, 1.0, v)
-        for name in ("relu", "sigmoid", "tanh"):
-            getattr(activation, name)(p, g)
-            getattr(activation, f"{name}_backward")(p, g, v)
+        for name, numbers in ACTIVATIONS.items():
+            shape = x.shape if name == "softmax" else (-1,)
+            a, b, c = (array.reshape(shape) for array in (p, g, v))
+            if name != "identity":
+                getattr(activation, name)(a, *numbers, b)
+            if name not in ("identity", "heaviside"):
+                getattr(activation, f"{name}_backward")(a, b, *numbers, c)
+        activation.prelu(x, w[0], y)
+        activation.prelu_backward(x, y, w[0], z, np.empty_like(z))
         for name, rule in RULES.items():
             states = (m, v)[: len(rule.state)]
             update.update(p, g, states, Rule(name, 0.1, epsilon=1e-8))
