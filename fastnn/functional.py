@@ -632,7 +632,7 @@ def _backward(name: str, dy: ArrayLike, *numbers: float, **kept: ArrayLike) -> A
     return dx
 
 
-def _rows(op: str, name: str, array: Array) -> Array:
+def _last_axis(op: str, name: str, array: Array) -> Array:
     """``array`` as rows of its last axis."""
     if array.ndim == 0 or array.shape[-1] == 0:
         raise ValueError(
@@ -698,7 +698,7 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> Array:
     """
     op = "prelu"
     x_, slope_ = _as_floats(op, x=x, slope=slope)
-    rows = _rows(op, "x", x_)
+    rows = _last_axis(op, "x", x_)
     y = np.empty_like(x_)
     kernels(x_.dtype).prelu(rows, _slopes(op, slope_, rows), y.reshape(rows.shape))
     return y
@@ -709,7 +709,7 @@ def prelu_backward(dy: ArrayLike, x: ArrayLike, slope: ArrayLike) -> tuple[Array
     op = "prelu_backward"
     dy_, x_, slope_ = _as_floats(op, dy=dy, x=x, slope=slope)
     _check_shape(op, "dy", dy_, x_.shape, "that of x")
-    rows = _rows(op, "x", x_)
+    rows = _last_axis(op, "x", x_)
     dx, terms, dslope = np.empty_like(x_), np.empty_like(rows), np.empty_like(slope_)
     k = kernels(x_.dtype)
     k.prelu_backward(
@@ -803,7 +803,7 @@ def softmax(x: ArrayLike) -> Array:
     array([[0.5, 0.5]])
     """
     (x_,) = _as_floats("softmax", x=x)
-    rows = _rows("softmax", "x", x_)
+    rows = _last_axis("softmax", "x", x_)
     y = np.empty_like(x_)
     kernels(x_.dtype).softmax(rows, y.reshape(rows.shape))
     return y
@@ -814,7 +814,7 @@ def softmax_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     op = "softmax_backward"
     dy_, y_ = _as_floats(op, dy=dy, y=y)
     _check_shape(op, "dy", dy_, y_.shape, "that of y")
-    rows = _rows(op, "y", y_)
+    rows = _last_axis(op, "y", y_)
     dx = np.empty_like(y_)
     kernels(y_.dtype).softmax_backward(dy_.reshape(rows.shape), rows, dx.reshape(rows.shape))
     return dx
