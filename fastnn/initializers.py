@@ -119,14 +119,14 @@ class VarianceScaling(Initializer):
         field = math.prod(out.shape[:-2])
         fan_in, fan_out = (field * n for n in (out.shape[-2:] if out.ndim > 1 else out.shape * 2))
         fan = {"in": fan_in, "out": fan_out, "avg": (fan_in + fan_out) / 2}[self.fan]
-        deviation = math.sqrt(self.scale / max(fan, 1))
+        variance = self.scale / max(fan, 1)
         if self.distribution == "uniform":
-            limit = math.sqrt(3) * deviation
+            limit = math.sqrt(3 * variance)
             RandomUniform(-limit, limit).fill(out, rng)
         elif self.distribution == "truncated_normal":
-            TruncatedNormal(stddev=deviation / _TRUNCATED).fill(out, rng)
+            TruncatedNormal(stddev=math.sqrt(variance) / _TRUNCATED).fill(out, rng)
         else:
-            RandomNormal(stddev=deviation).fill(out, rng)
+            RandomNormal(stddev=math.sqrt(variance)).fill(out, rng)
 
 
 class GlorotUniform(VarianceScaling):
