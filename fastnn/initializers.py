@@ -194,7 +194,8 @@ class Orthogonal(Initializer):
         out[...] = (q if rows >= columns else q.T).reshape(out.shape)
 
 
-_NAMED: dict[str, Callable[[], Initializer]] = {
+#: By the name that a layer takes.
+NAMED: dict[str, Callable[[], Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
     "random_normal": RandomNormal,
@@ -216,6 +217,6 @@ def get(initializer: str | float | Initializer) -> Initializer:
         return initializer
     if isinstance(initializer, (int, float)):
         return Constant(float(initializer))
-    if not isinstance(initializer, str) or initializer not in _NAMED:
-        raise unknown("initializer", initializer, _NAMED)
-    return _NAMED[initializer]()
+    if not isinstance(initializer, str) or initializer not in NAMED:
+        raise unknown("initializer", initializer, NAMED)
+    return NAMED[initializer]()

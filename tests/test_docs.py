@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.ops import ACTIVATION_ALIASES, ACTIVATIONS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"<!-- ([^\n]+) -->\n```(?:python|cython)\n(.*?)```\n", re.DOTALL)
@@ -128,3 +129,40 @@ def test_the_example_kernel_agrees_on_numba_reference_and_naive_loops(dtype, tmp
     assert (results[0][0] > 0).any()
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_allclose(results[2], results[0], rtol=4 * np.finfo(dtype).eps)
+
+
+def first_column(text: str) -> set[str]:
+    """The names in backquotes in the first columns of a page's tables."""
+    cells = re.findall(r"^\|([^|]+)\|", text, re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", "".join(cells)))
+
+
+def test_the_page_of_activations_has_them_all():
+    text = (ROOT / "docs" / "activations.md").read_text(encoding="utf-8")
+    formulas, weights = text.split("## Formulas")[1].split("## Initial weights")
+    named = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]+)\|", formulas, re.MULTILINE)))
+    )
+    assert named - {"PReLU", "Maxout"} == {*ACTIVATIONS, *ACTIVATION_ALIASES}
+    assert first_column(formulas) - {"PReLU", "Maxout"} == {*ACTIVATIONS, *ACTIVATION_ALIASES}
+    assert first_column(weights) == set(fastnn.initializers.NAMED)
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope = {}
+    exec(code, scope)
+    assert scope["net"].predict(np.zeros((2, 64))).shape == (2, 10)
+
+
+def test_the_picture_of_activations_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    place = ROOT / "docs" / "activations.py"
+    spec = importlib.util.spec_from_file_location("activations_picture", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    assert (tmp_path / "functions.png").stat().st_size > 20_000
+    x = np.linspace(-3, 3, 10)  # no kink among them
+    for lines in module.PANELS.values():
+        for function, backward in lines.values():
+            slope = (function(x + 1e-6) - function(x - 1e-6)) / 2e-6
+            found = backward(np.ones_like(x), x, function(x))
+            np.testing.assert_allclose(found, slope, atol=1e-8)
