@@ -26,6 +26,7 @@ from fastnn.backends import (
 )
 from fastnn.backends.threads import get_num_threads, set_num_threads
 from fastnn.config import show_config
+from fastnn.folding import fold_batch_norm
 from fastnn.gradcheck import check_gradients
 from fastnn.layers import (
     ELU,
@@ -104,6 +105,7 @@ __all__ = [
     "callbacks",
     "check_gradients",
     "current_backend",
+    "fold_batch_norm",
     "functional",
     "get_num_threads",
     "initializers",

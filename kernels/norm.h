@@ -1,5 +1,5 @@
 /* The inner loops of batch normalisation, over wide rows: plain loops that the compiler turns into
-   vector code, once it knows that the arrays don't overlap.
+   vector code, once it knows that no array overlaps another.
 
    The second half is a template, included for float and for double. */
 
@@ -8,8 +8,10 @@
 
 #include "vector.h"
 
-/* What every column of a wide row is reckoned with, one array of its width after another. */
+/* What every column of a wide row is reckoned with: one array after another, each beginning at a
+   line of cache if the first does. */
 enum { MEAN, INVERSE, SCALE, BETA, DBETA, DGAMMA, FACTORS };
+#define FACTOR_STRIDE(width) (((width) + 15) / 16 * 16)
 
 #define T float
 #define TYPE f32

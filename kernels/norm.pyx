@@ -17,31 +17,36 @@ include "parallel.pxi"
 
 cdef extern from "norm.h" nogil:
     enum: MEAN, INVERSE, SCALE, BETA, DBETA, DGAMMA, FACTORS
+    Py_ssize_t FACTOR_STRIDE(Py_ssize_t width)
     void add_moments_f32(Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const float *x,
                          const float *pivot, float *sums, float *squares)
     void add_moments_f64(Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const double *x,
                          const double *pivot, double *sums, double *squares)
-    void normalize_f32(int relu, Py_ssize_t width, Py_ssize_t n, const float *f, const float *x,
-                       float *y)
-    void normalize_f64(int relu, Py_ssize_t width, Py_ssize_t n, const double *f, const double *x,
-                       double *y)
-    void add_products_f32(int relu, Py_ssize_t width, Py_ssize_t n, const float *f,
-                          const float *dy, const float *x, float *sums, float *products)
-    void add_products_f64(int relu, Py_ssize_t width, Py_ssize_t n, const double *f,
-                          const double *dy, const double *x, double *sums, double *products)
-    void find_dx_f32(int relu, Py_ssize_t width, Py_ssize_t n, const float *f, const float *dy,
-                     const float *x, float *dx)
-    void find_dx_f64(int relu, Py_ssize_t width, Py_ssize_t n, const double *f, const double *dy,
-                     const double *x, double *dx)
+    void normalize_f32(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const float *f,
+                       const float *x, float *y)
+    void normalize_f64(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const double *f,
+                       const double *x, double *y)
+    void add_products_f32(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n,
+                          const float *f, const float *dy, const float *x, float *sums,
+                          float *products)
+    void add_products_f64(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n,
+                          const double *f, const double *dy, const double *x, double *sums,
+                          double *products)
+    void find_dx_f32(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const float *f,
+                     const float *dy, const float *x, float *dx)
+    void find_dx_f64(int relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const double *f,
+                     const double *dy, const double *x, double *dx)
 
 cdef enum:
     PART = 65536    # elements of a part, about
     BLOCK = 32      # rows that are summed in the arrays' dtype; these sums are added in double
     WIDE = 64       # with fewer channels, rows are put side by side
+    LINE = 64       # bytes of a line of cache
 
 cdef struct Plan:
     Py_ssize_t channels
     Py_ssize_t width, rows, rest    # of wide rows, and elements after the last
+    Py_ssize_t stride               # from one array of a width to the next
     Py_ssize_t step, parts          # rows of a part
 
 
@@ -49,6 +54,7 @@ cdef inline Plan make_plan(Py_ssize_t m, Py_ssize_t channels) noexcept nogil:
     cdef Plan p
     cdef Py_ssize_t each = max(<Py_ssize_t> 1, min(m, WIDE // channels))
     p.channels, p.width, p.rows, p.rest = channels, each * channels, m // each, m % each * channels
+    p.stride = FACTOR_STRIDE(p.width)
     p.step = max(<Py_ssize_t> BLOCK, PART // p.width)
     p.parts = (p.rows + p.step - 1) // p.step
     return p
@@ -63,6 +69,11 @@ cdef inline Py_ssize_t rest_of(const Plan *p, Py_ssize_t part) noexcept nogil:
     return p.rest if part == p.parts - 1 else 0
 
 
+cdef inline void *at_line(void *place) noexcept nogil:
+    """The next line of cache: vectors across two of them take twice the time."""
+    return <void *> ((<size_t> place + LINE - 1) // LINE * LINE)
+
+
 cdef inline void *room(Py_ssize_t size, str op) except NULL:
     cdef void *found = malloc(size)
     if found == NULL:
@@ -73,18 +84,17 @@ cdef inline void *room(Py_ssize_t size, str op) except NULL:
 # --- batch normalisation --------------------------------------------------------------------
 
 
-cdef inline void moments(Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n, const floating *x,
+cdef inline void moments(const Plan *p, Py_ssize_t rows, Py_ssize_t n, const floating *x,
                          const floating *pivot, floating *block, double *totals) noexcept nogil:
-    """totals += Σ (x − pivot) and Σ (x − pivot)² of each of the n columns."""
+    """totals += Σ (x − pivot) and Σ (x − pivot)² of each of the first n columns."""
     cdef Py_ssize_t i
-    memset(block, 0, 2 * width * sizeof(floating))
+    memset(block, 0, 2 * p.stride * sizeof(floating))
     if floating is float:
-        add_moments_f32(rows, width, n, x, pivot, block, block + width)
+        add_moments_f32(rows, p.width, n, x, pivot, block, block + p.stride)
     else:
-        add_moments_f64(rows, width, n, x, pivot, block, block + width)
-    for i in range(n):
+        add_moments_f64(rows, p.width, n, x, pivot, block, block + p.stride)
+    for i in range(2 * p.stride):
         totals[i] += block[i]
-        totals[width + i] += block[width + i]
 
 
 cdef inline void part_moments(const Plan *p, Py_ssize_t part, const floating *x, floating *pivot,
@@ -92,17 +102,17 @@ cdef inline void part_moments(const Plan *p, Py_ssize_t part, const floating *x,
     """The moments of a part about the mean of its first block, which is near enough to its own."""
     cdef Py_ssize_t i, r = 0, rows = rows_of(p, part), first = min(rows, <Py_ssize_t> BLOCK)
     cdef const floating *row = x + part * p.step * p.width
-    memset(totals, 0, 2 * p.width * sizeof(double))
-    memset(pivot, 0, p.width * sizeof(floating))
-    moments(first, p.width, p.width, row, pivot, block, totals)
+    memset(totals, 0, 2 * p.stride * sizeof(double))
+    memset(pivot, 0, p.stride * sizeof(floating))
+    moments(p, first, p.width, row, pivot, block, totals)
     for i in range(p.width):
         pivot[i] = <floating> (totals[i] / first)
-    memset(totals, 0, 2 * p.width * sizeof(double))
+    memset(totals, 0, 2 * p.stride * sizeof(double))
     while r < rows:
-        moments(min(rows - r, <Py_ssize_t> BLOCK), p.width, p.width, row + r * p.width, pivot,
-                block, totals)
+        moments(p, min(rows - r, <Py_ssize_t> BLOCK), p.width, row + r * p.width, pivot, block,
+                totals)
         r += BLOCK
-    moments(1, p.width, rest_of(p, part), row + rows * p.width, pivot, block, totals)
+    moments(p, 1, rest_of(p, part), row + rows * p.width, pivot, block, totals)
 
 
 cdef void join_moments(const Plan *p, const floating *pivots, const double *totals, double *means,
@@ -112,32 +122,31 @@ cdef void join_moments(const Plan *p, const floating *pivots, const double *tota
     Of n elements, Σ (x − mean)² = Σ (x − pivot)² + 2 (pivot − mean) Σ (x − pivot)
     + n (pivot − mean)².
     """
-    cdef Py_ssize_t part, first, c, i, n = p.channels
+    cdef Py_ssize_t part, side, first, c, i, n = p.channels
+    cdef const double *sums
     cdef double count, apart
     cdef double m = p.rows * (p.width // n) + p.rest // n
     memset(means, 0, n * sizeof(double))
     memset(squares, 0, n * sizeof(double))
     for part in range(p.parts):
-        first = 0
-        while first < p.width:
+        sums = totals + 2 * part * p.stride
+        for side in range(p.width // n):
+            first = side * n
             count = rows_of(p, part) + (first < rest_of(p, part))
             for c in range(n):
-                i = part * p.width + first + c
-                apart = <double> pivots[i] - pivots[c]
-                means[c] += totals[part * p.width + i] + count * apart
-            first += n
+                i = first + c
+                means[c] += sums[i] + count * (<double> pivots[part * p.stride + i] - pivots[c])
     for c in range(n):
         means[c] = pivots[c] + means[c] / m
     for part in range(p.parts):
-        first = 0
-        while first < p.width:
+        sums = totals + 2 * part * p.stride
+        for side in range(p.width // n):
+            first = side * n
             count = rows_of(p, part) + (first < rest_of(p, part))
             for c in range(n):
-                i = part * p.width + first + c
-                apart = pivots[i] - means[c]
-                i += part * p.width
-                squares[c] += totals[i + p.width] + apart * (2 * totals[i] + count * apart)
-            first += n
+                i = first + c
+                apart = pivots[part * p.stride + i] - means[c]
+                squares[c] += sums[p.stride + i] + apart * (2 * sums[i] + count * apart)
 
 
 def batch_norm_statistics(const floating[:, ::1] x, floating[::1] mean, floating[::1] variance):
@@ -145,12 +154,12 @@ def batch_norm_statistics(const floating[:, ::1] x, floating[::1] mean, floating
     if n == 0:
         return
     cdef Plan p = make_plan(m, n)
-    cdef Py_ssize_t w = p.width
+    cdef Py_ssize_t w = p.stride
     cdef double *totals = <double *> room(
-        (2 * p.parts * w + 2 * n) * sizeof(double)
+        (2 * p.parts * w + 2 * n) * sizeof(double) + LINE
         + (p.parts + 2 * max_threads) * w * sizeof(floating), "batch_norm_statistics")
     cdef double *means = totals + 2 * p.parts * w
-    cdef floating *pivots = <floating *> (means + 2 * n)
+    cdef floating *pivots = <floating *> at_line(means + 2 * n)
     cdef floating *blocks = pivots + p.parts * w
     cdef const floating *first = &x[0, 0]
     cdef float_mode mode
@@ -166,69 +175,78 @@ def batch_norm_statistics(const floating[:, ::1] x, floating[::1] mean, floating
     free(totals)
 
 
-cdef floating *find_factors(
+cdef void find_factors(
     const Plan *p, const floating[::1] mean, const floating[::1] variance,
-    const floating[::1] gamma, const floating[::1] beta, double epsilon, str op,
-) except NULL:
+    const floating[::1] gamma, const floating[::1] beta, double epsilon, floating *f,
+) noexcept:
     """The factors of every column, but those with the sums of backward."""
-    cdef Py_ssize_t i, c = 0, w = p.width
-    cdef floating *f = <floating *> room(FACTORS * w * sizeof(floating), op)
-    for i in range(w):
-        f[MEAN * w + i], f[BETA * w + i] = mean[c], beta[c]
-        f[INVERSE * w + i] = <floating> 1 / <floating> sqrt(variance[c] + <floating> epsilon)
-        f[SCALE * w + i] = gamma[c] * f[INVERSE * w + i]
+    cdef Py_ssize_t i, c = 0
+    cdef floating inverse
+    for i in range(p.width):
+        inverse = <floating> 1 / <floating> sqrt(variance[c] + <floating> epsilon)
+        f[MEAN * p.stride + i], f[INVERSE * p.stride + i] = mean[c], inverse
+        f[SCALE * p.stride + i], f[BETA * p.stride + i] = gamma[c] * inverse, beta[c]
         c = c + 1 if c + 1 < p.channels else 0
-    return f
 
 
-cdef inline void normalize(const Plan *p, Py_ssize_t part, bint relu, const floating *f,
-                           const floating *x, floating *y) noexcept nogil:
-    cdef Py_ssize_t r, start = part * p.step * p.width, rows = rows_of(p, part), n
-    for r in range(rows + 1):
-        n = p.width if r < rows else rest_of(p, part)
-        if floating is float:
-            normalize_f32(relu, p.width, n, f, x + start, y + start)
-        else:
-            normalize_f64(relu, p.width, n, f, x + start, y + start)
-        start += n
+cdef inline void normalize(bint relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n,
+                           const floating *f, const floating *x, floating *y) noexcept nogil:
+    if floating is float:
+        normalize_f32(relu, rows, width, n, f, x, y)
+    else:
+        normalize_f64(relu, rows, width, n, f, x, y)
 
 
 def batch_norm(const floating[:, ::1] x, const floating[::1] mean, const floating[::1] variance,
                const floating[::1] gamma, const floating[::1] beta, double epsilon,
                int activation, floating[:, ::1] y):
-    cdef Py_ssize_t m = x.shape[0], n = x.shape[1], i
+    cdef Py_ssize_t m = x.shape[0], n = x.shape[1], i, start, rows
     if m == 0 or n == 0:
         return
     cdef Plan p = make_plan(m, n)
-    cdef floating *f = find_factors(&p, mean, variance, gamma, beta, epsilon, "batch_norm")
+    cdef Py_ssize_t w = p.width
+    cdef void *place = room(FACTORS * p.stride * sizeof(floating) + LINE, "batch_norm")
+    cdef floating *f = <floating *> at_line(place)
+    find_factors(&p, mean, variance, gamma, beta, epsilon, f)
     cdef const floating *x_0 = &x[0, 0]
     cdef floating *y_0 = &y[0, 0]
     cdef float_mode mode
     for i in prange(p.parts, num_threads=threads_for(0.15 * m * n), nogil=True, schedule="static"):
         mode = flush_denormals()
-        normalize(&p, i, activation, f, x_0, y_0)
+        start, rows = i * p.step * w, rows_of(&p, i)
+        normalize(activation, rows, w, w, f, x_0 + start, y_0 + start)
+        start = start + rows * w
+        normalize(activation, 1, w, rest_of(&p, i), f, x_0 + start, y_0 + start)
         set_float_mode(mode)
-    free(f)
+    free(place)
+
+
+cdef inline void products(const Plan *p, bint relu, Py_ssize_t rows, Py_ssize_t n,
+                          const floating *f, const floating *dy, const floating *x,
+                          floating *block, double *totals) noexcept nogil:
+    """totals += Σ dz and Σ dz x̂ of each of the first n columns."""
+    cdef Py_ssize_t i
+    memset(block, 0, 2 * p.stride * sizeof(floating))
+    if floating is float:
+        add_products_f32(relu, rows, p.width, n, f, dy, x, block, block + p.stride)
+    else:
+        add_products_f64(relu, rows, p.width, n, f, dy, x, block, block + p.stride)
+    for i in range(2 * p.stride):
+        totals[i] += block[i]
 
 
 cdef inline void part_products(const Plan *p, Py_ssize_t part, bint relu, const floating *f,
                                const floating *dy, const floating *x, floating *block,
                                double *totals) noexcept nogil:
-    """totals = Σ dz and Σ dz x̂ of each column of a part."""
-    cdef Py_ssize_t i, r, start = part * p.step * p.width, rows = rows_of(p, part), n
-    memset(totals, 0, 2 * p.width * sizeof(double))
-    memset(block, 0, 2 * p.width * sizeof(floating))
-    for r in range(rows + 1):
-        n = p.width if r < rows else rest_of(p, part)
-        if floating is float:
-            add_products_f32(relu, p.width, n, f, dy + start, x + start, block, block + p.width)
-        else:
-            add_products_f64(relu, p.width, n, f, dy + start, x + start, block, block + p.width)
-        start += n
-        if r % BLOCK == BLOCK - 1 or r == rows:
-            for i in range(2 * p.width):
-                totals[i] += block[i]
-            memset(block, 0, 2 * p.width * sizeof(floating))
+    cdef Py_ssize_t r = 0, start = part * p.step * p.width, rows = rows_of(p, part), at
+    memset(totals, 0, 2 * p.stride * sizeof(double))
+    while r < rows:
+        at = start + r * p.width
+        products(p, relu, min(rows - r, <Py_ssize_t> BLOCK), p.width, f, dy + at, x + at, block,
+                 totals)
+        r += BLOCK
+    at = start + rows * p.width
+    products(p, relu, 1, rest_of(p, part), f, dy + at, x + at, block, totals)
 
 
 def batch_norm_sums(const floating[:, ::1] dy, const floating[:, ::1] x,
@@ -240,15 +258,14 @@ def batch_norm_sums(const floating[:, ::1] dy, const floating[:, ::1] x,
     if m == 0 or n == 0:
         return
     cdef Plan p = make_plan(m, n)
-    cdef Py_ssize_t w = p.width
-    cdef floating *f = find_factors(&p, mean, variance, gamma, beta, epsilon, "batch_norm_sums")
-    cdef double *totals = <double *> malloc(
-        (p.parts + 1) * 2 * w * sizeof(double) + 2 * max_threads * w * sizeof(floating))
-    if totals == NULL:
-        free(f)
-        raise MemoryError("batch_norm_sums: no memory for sums")
+    cdef Py_ssize_t w = p.stride
+    cdef double *totals = <double *> room(
+        (p.parts + 1) * 2 * w * sizeof(double) + LINE
+        + (FACTORS + 2 * max_threads) * w * sizeof(floating), "batch_norm_sums")
     cdef double *total = totals + p.parts * 2 * w
-    cdef floating *blocks = <floating *> (total + 2 * w)
+    cdef floating *f = <floating *> at_line(total + 2 * w)
+    cdef floating *blocks = f + FACTORS * w
+    find_factors(&p, mean, variance, gamma, beta, epsilon, f)
     cdef const floating *dy_0 = &dy[0, 0]
     cdef const floating *x_0 = &x[0, 0]
     cdef float_mode mode
@@ -262,25 +279,21 @@ def batch_norm_sums(const floating[:, ::1] dy, const floating[:, ::1] x,
         for j in range(2 * w):
             total[j] += totals[i * 2 * w + j]
     for c in range(n):
-        for j in range(1, w // n):
+        for j in range(1, p.width // n):
             total[c] += total[j * n + c]
             total[w + c] += total[w + j * n + c]
         dbeta[c] = <floating> total[c]
         dgamma[c] = <floating> total[w + c]
     free(totals)
-    free(f)
 
 
-cdef inline void part_dx(const Plan *p, Py_ssize_t part, bint relu, const floating *f,
-                         const floating *dy, const floating *x, floating *dx) noexcept nogil:
-    cdef Py_ssize_t r, start = part * p.step * p.width, rows = rows_of(p, part), n
-    for r in range(rows + 1):
-        n = p.width if r < rows else rest_of(p, part)
-        if floating is float:
-            find_dx_f32(relu, p.width, n, f, dy + start, x + start, dx + start)
-        else:
-            find_dx_f64(relu, p.width, n, f, dy + start, x + start, dx + start)
-        start += n
+cdef inline void find_dx(bint relu, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t n,
+                         const floating *f, const floating *dy, const floating *x,
+                         floating *dx) noexcept nogil:
+    if floating is float:
+        find_dx_f32(relu, rows, width, n, f, dy, x, dx)
+    else:
+        find_dx_f64(relu, rows, width, n, f, dy, x, dx)
 
 
 def batch_norm_dx(const floating[:, ::1] dy, const floating[:, ::1] x,
@@ -288,25 +301,30 @@ def batch_norm_dx(const floating[:, ::1] dy, const floating[:, ::1] x,
                   const floating[::1] gamma, const floating[::1] beta, double epsilon,
                   int activation, const floating[::1] dgamma, const floating[::1] dbeta,
                   floating[:, ::1] dx):
-    cdef Py_ssize_t m = x.shape[0], n = x.shape[1], i
+    cdef Py_ssize_t m = x.shape[0], n = x.shape[1], i, start, rows
     if m == 0 or n == 0:
         return
     cdef Plan p = make_plan(m, n)
     cdef Py_ssize_t w = p.width
-    cdef floating *f = find_factors(&p, mean, variance, gamma, beta, epsilon, "batch_norm_dx")
-    cdef floating rows = <floating> m
+    cdef void *place = room(FACTORS * p.stride * sizeof(floating) + LINE, "batch_norm_dx")
+    cdef floating *f = <floating *> at_line(place)
+    cdef floating count = <floating> m
+    find_factors(&p, mean, variance, gamma, beta, epsilon, f)
     for i in range(w):
-        f[DBETA * w + i] = dbeta[i % n] / rows
-        f[DGAMMA * w + i] = dgamma[i % n] / rows
+        f[DBETA * p.stride + i] = dbeta[i % n] / count
+        f[DGAMMA * p.stride + i] = dgamma[i % n] / count
     cdef const floating *dy_0 = &dy[0, 0]
     cdef const floating *x_0 = &x[0, 0]
     cdef floating *dx_0 = &dx[0, 0]
     cdef float_mode mode
     for i in prange(p.parts, num_threads=threads_for(0.3 * m * n), nogil=True, schedule="static"):
         mode = flush_denormals()
-        part_dx(&p, i, activation, f, dy_0, x_0, dx_0)
+        start, rows = i * p.step * w, rows_of(&p, i)
+        find_dx(activation, rows, w, w, f, dy_0 + start, x_0 + start, dx_0 + start)
+        start = start + rows * w
+        find_dx(activation, 1, w, rest_of(&p, i), f, dy_0 + start, x_0 + start, dx_0 + start)
         set_float_mode(mode)
-    free(f)
+    free(place)
 
 
 # --- local response normalisation -----------------------------------------------------------

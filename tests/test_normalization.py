@@ -8,9 +8,12 @@ import pytest
 import fastnn
 from fastnn import (
     BatchNormalization,
+    Branches,
     Conv2D,
     Dense,
+    DepthwiseConv2D,
     Flatten,
+    Heads,
     LocalResponseNormalization,
     Residual,
     Sequential,
@@ -268,3 +271,56 @@ def test_wrong_arguments(arguments, text):
 def test_wrong_arguments_of_responses():
     with pytest.raises(ValueError, match="LocalResponseNormalization: size must be an integer"):
         LocalResponseNormalization(2.5)
+
+
+# --- folding --------------------------------------------------------------------------------
+
+
+def foldable():
+    norm = {"gamma_initializer": RandomNormal(1, 0.3), "beta_initializer": RandomNormal(stddev=0.5)}
+    return Sequential(
+        [
+            Conv2D(4, 3, use_bias=False),
+            BatchNormalization(activation="relu", **norm),
+            Residual(
+                [DepthwiseConv2D(3, padding="same"), BatchNormalization(**norm), Conv2D(4, 1)],
+                [Conv2D(4, 1, groups=2), BatchNormalization(0.9, **norm)],
+                activation="relu",
+            ),
+            Branches([[Conv2D(2, 1), BatchNormalization(**norm)], [BatchNormalization(**norm)]]),
+            Conv2D(4, 2, activation="tanh"),
+            BatchNormalization(**norm),
+            Flatten(),
+            Heads({"a": [Dense(5, use_bias=False), BatchNormalization(**norm), Dense(2)],
+                   "b": Dense(3)}),
+        ],
+        seed=4, dtype="float64",
+    )  # fmt: skip
+
+
+def test_folding_changes_no_output(backend, rng):
+    net = foldable()
+    net.compile("sgd", "softmax_cross_entropy")
+    x = rng.standard_normal((24, 6, 6, 3))
+    labels = {"a": rng.integers(0, 2, 24), "b": rng.integers(0, 3, 24)}
+    net.fit(x, labels, epochs=2, batch_size=8, verbose=0)
+    before, want = net.get_weights(), net.predict(x)
+    folded = fastnn.fold_batch_norm(net)
+    # Those behind an activation or with nothing below stay.
+    left = [n for n in folded.get_weights() if n.endswith("moving_mean")]
+    assert left == ["batchnormalization_4/moving_mean", "batchnormalization_5/moving_mean"]
+    got = folded.predict(x)
+    for head, y in want.items():
+        assert np.abs(y).max() > 0.1
+        np.testing.assert_allclose(got[head], y, rtol=1e-10, atol=1e-12)
+    # The model is as it was, and goes on training.
+    for name, value in net.get_weights().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+    np.testing.assert_array_equal(net.predict(x)["a"], want["a"])
+    net.fit(x, labels, verbose=0)
+    assert folded.predict(x)["a"].tobytes() == got["a"].tobytes()
+
+
+def test_folding_needs_a_built_model():
+    with pytest.raises(ValueError, match="fold_batch_norm: the model isn't built"):
+        fastnn.fold_batch_norm(foldable())
