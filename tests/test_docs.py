@@ -37,7 +37,9 @@ def extended(path: str, folder: Path):
 def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    network, heads, convolutions, kernels = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    network, heads, convolutions, branches, training, kernels = re.findall(
+        r"```python\n(.*?)```", text, re.DOTALL
+    )
     scope = {"images": rng.random((10, 100)), "domains": [0, 1] * 5, "objects": range(10)}
     exec(network, scope)
     assert (tmp_path / "digits.safetensors").exists()
@@ -46,7 +48,13 @@ def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
     assert scope["loss"] > 0
     exec(convolutions, scope)
     images, kernel = rng.random((2, 32, 32, 3)), rng.random((3, 3, 3, 8))
-    assert scope["net"].predict(images).shape == (2, 10)
+    small = scope["net"]
+    assert small.predict(images).shape == (2, 10)
+    exec(branches, scope)
+    assert scope["net"].count_params() == 11_173_962
+    x, y = rng.integers(0, 256, (20, 32, 32, 3), np.uint8), np.arange(20) % 10
+    exec(training.replace("epochs=50", "epochs=2"), scope | {"net": small, "x": x, "y": y})
+    assert (tmp_path / "run.html").stat().st_size > 10_000
     arrays = {name: rng.random((4, 4)) for name in ("x", "w", "dy", "param", "grad", "m", "v")}
     threads = fastnn.get_num_threads()
     try:
