@@ -26,7 +26,7 @@ DIRECTIVES = {
     "cdivision": True,  # C's division: no test for zero in the loops
     "binding": True,  # functions have a signature that inspect can read
 }
-FAMILIES = ("dense", "conv", "pool", "activation", "norm", "loss", "update", "machine")
+FAMILIES = ("dense", "conv", "pool", "activation", "norm", "merge", "loss", "update", "machine")
 
 # No -ffast-math: it reassociates sums and changes the whole process's rounding of small
 # numbers. No contraction: elementwise kernels match the reference to the bit; the tile asks for

@@ -132,6 +132,11 @@ def _prelu_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return _integers(rng, *x.shape), x, slope, dx, np.zeros_like(dx)
 
 
+def _sum(s: Sizes, rng: np.random.Generator) -> Arguments:
+    a, b, y = _backward(s, rng)
+    return a, b, FUSED_ACTIVATIONS["relu"], y
+
+
 def _class_loss(s: Sizes, rng: np.random.Generator) -> Arguments:
     x = 3 * rng.standard_normal((s["n"], s["c"]))
     return x, rng.integers(0, s["c"], s["n"]), 0.5, np.zeros_like(x)
@@ -329,6 +334,7 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "batch_norm_dx": (_batch_norm_dx, shapes.NORM),
     "local_response_norm": (_response, _RESPONSE),
     "local_response_norm_backward": (_response_backward, _RESPONSE),
+    "add": (_sum, shapes.ELEMENTWISE),
     "softmax_cross_entropy": (_class_loss, shapes.LOSS),
     "softmax_cross_entropy_targets": (_target_loss, shapes.LOSS),
     "sigmoid_cross_entropy": (_flat_loss, shapes.LOSS),

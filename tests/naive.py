@@ -183,6 +183,11 @@ def relu(x, y):
         y[i] = _relu(z)
 
 
+def add(a, b, activation, y):
+    for i, (one, other) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
+        y[i] = _relu(one + other) if activation else one + other
+
+
 def relu_backward(dy, y, dx):
     for i, (g, out) in enumerate(zip(dy.tolist(), y.tolist(), strict=True)):
         dx[i] = g if out > 0 else 0.0

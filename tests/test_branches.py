@@ -41,6 +41,8 @@ BLOCKS = {
     "add": lambda: Add([Conv2D(4, 1), [Conv2D(4, 3, padding="same", activation="relu")], []]),
     "add of one": lambda: Add([Conv2D(4, 1)], "relu"),
     "add, tanh": lambda: Add([Conv2D(4, 1), Conv2D(4, 1, activation="tanh")], "tanh"),
+    "add, swish": lambda: Add([Conv2D(4, 1), []], "swish"),
+    "residual, softmax": lambda: Residual([Conv2D(4, 1)], activation="softmax"),
     "x and more": lambda: Add([[], Conv2D(4, 1), Conv2D(4, 3, padding="same")], "tanh"),
     "x four times": lambda: Add([[], [], [], Activation("identity")], "sigmoid"),
     "residual": lambda: Residual([Conv2D(4, 3, padding="same", activation="relu"), Conv2D(4, 1)]),

@@ -9,12 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from fastnn.errors import batch_of
-from fastnn.functional import activation_code
+from fastnn.layers.activation import Nonlinearity
 from fastnn.layers.base import Array, Layer, Shape, Sink
 from fastnn.layers.sequence import Chain
-
-#: Elements that are merged at a time: what is made of a piece stays in the L2 cache until used.
-_PIECE = 1 << 15
 
 
 class Branches(Layer):
@@ -112,7 +109,8 @@ class Branches(Layer):
         else:
             total = gradients[first]
         for gradient in (*gradients[:first], *gradients[first + 1 :]):
-            total += gradient
+            flat = total.reshape(-1)
+            self.kernels.add(flat, gradient.reshape(-1), 0, flat)
         return total
 
     @property
@@ -127,7 +125,7 @@ class Branches(Layer):
 class Add(Branches):
     """y = f(Σ the branches' outputs), which all have one shape.
 
-    Arguments as of ``Branches``; ``activation`` is ``"relu"``, ``"sigmoid"``, ``"tanh"`` or None.
+    Arguments as of ``Branches``; ``activation`` is a name as ``Activation`` takes it, or None.
     dz = dy · f′ goes to every branch.
     """
 
@@ -138,8 +136,13 @@ class Add(Branches):
         name: str | None = None,
     ) -> None:
         super().__init__(branches, name)
-        self.code = activation_code(type(self).__name__, activation)
         self.activation = activation
+        self.f = Nonlinearity(type(self).__name__, activation)
+
+    def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
+        super().bind(n, kernels, needs_dx)
+        self.z = self.buffer("z", self.y.shape) if self.f.keeps_input else self.y
+        self.f.bind(kernels, self.z, self.y, self.z)
 
     def merged_shape(self, shapes: list[Shape]) -> Shape:
         if any(shape != shapes[0] for shape in shapes):
@@ -150,26 +153,23 @@ class Add(Branches):
         return shapes[0]
 
     def merge(self, outputs: list[Array], y: Array) -> None:
-        whole, (first, *others) = y.reshape(-1), [output.reshape(-1) for output in outputs]
-        for start in range(0, whole.size, _PIECE):
-            piece = slice(start, start + _PIECE)
-            total = whole[piece]
-            if others:
-                np.add(first[piece], others[0][piece], out=total)
-            else:
-                np.copyto(total, first[piece])
-            for other in others[1:]:
-                total += other[piece]
-            if self.code:
-                getattr(self.kernels, str(self.activation))(total, total)
+        total, (first, *others) = self.z.reshape(-1), [out.reshape(-1) for out in outputs]
+        for other in others[:-1]:
+            self.kernels.add(first, other, 0, total)
+            first = total
+        fused = self.f.name == "relu" and len(others) > 0
+        if others:
+            self.kernels.add(first, others[-1], self.f.code if fused else 0, total)
+        else:
+            np.copyto(total, first)
+        if not fused and self.f.name != "identity":
+            self.f.apply()
 
     def split(self, dy: Array, y: Array) -> list[Array]:
-        dz = dy
-        if self.code:
-            dz = y  # all who read y are done
-            undo = getattr(self.kernels, f"{self.activation}_backward")
-            undo(dy.reshape(-1), y.reshape(-1), y.reshape(-1))
-        return [dz] * len(self.children)
+        if self.f.name == "identity":
+            return [dy] * len(self.children)
+        self.f.undo(dy)  # over z, which may be y: all who read y are done
+        return [self.z] * len(self.children)
 
     def describe(self) -> str:
         return f"{type(self).__name__}({self.activation or ''})"

@@ -125,7 +125,7 @@ def plain(array: np.ndarray) -> np.ndarray:
 def warmup(dtype: str = "float32") -> None:
     """Compile all ops for ``dtype``, the serial and the parallel form, by calling each."""
     # These modules import this one.
-    from fastnn.backends.numba_ import activation, conv, dense, loss, norm, pool, update
+    from fastnn.backends.numba_ import activation, conv, dense, loss, merge, norm, pool, update
 
     def axis(size: int) -> Axis:
         return Axis(size, kernel=1, stride=1, dilation=1, before=0, after=0)
@@ -177,6 +177,7 @@ def warmup(dtype: str = "float32") -> None:
                 getattr(activation, f"{name}_backward")(a, b, *numbers, c)
         activation.prelu(x, w[0], y)
         activation.prelu_backward(x, y, w[0], z, np.empty_like(z))
+        merge.add(p, g, 0, v)
         for name, rule in RULES.items():
             states = (m, v)[: len(rule.state)]
             update.update(p, g, states, Rule(name, 0.1, epsilon=1e-8))
