@@ -37,7 +37,7 @@ def convolutional(where: str, layers: Sequence[Layer]) -> list[Layer]:
                 pool = AveragePooling2D if isinstance(layer, AveragePooling2D) else MaxPool2D
                 found.append(pool(window, 1, name=layer.name))
                 window = (1, 1)
-        elif isinstance(layer, Dense):
+        elif type(layer) is Dense:  # one that makes more of it isn't a convolution
             if not window:
                 raise _unfit(where, layer, "needs Flatten or a global pooling before it")
             found.append(_convolution(layer, window))
