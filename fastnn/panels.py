@@ -60,7 +60,8 @@ class Lines:
         axes.set_xlabel(self.xlabel)
         axes.set_ylabel(self.ylabel)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", handlelength=3)
+        many = len(self.lines) > 8
+        axes.legend(fontsize="x-small" if many else "small", handlelength=3)
 
 
 @dataclass(frozen=True)
@@ -243,4 +244,6 @@ def _colour(number: int) -> str:
 
 
 def _dashes(number: int) -> dict[str, Any]:
-    return {"linestyle": plots.DASHES[number % len(plots.DASHES)], "linewidth": 1.5}
+    # After a round of colours the dashes are others, so that no two lines are alike.
+    dashes = plots.DASHES[(number + number // len(plots.COLOURS)) % len(plots.DASHES)]
+    return {"linestyle": dashes, "linewidth": 1.5}

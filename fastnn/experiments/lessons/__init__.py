@@ -5,6 +5,7 @@ returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is 
 """
 
 from fastnn.experiments.lessons import (
+    activations,
     augmentation,
     batchnorm,
     boundaries,
@@ -33,6 +34,7 @@ LESSONS = {
         rates.LESSON,
         boundaries.LESSON,
         xor.LESSON,
+        activations.LESSON,
         vanishing.LESSON,
         initializers.LESSON,
         batchnorm.LESSON,

@@ -46,12 +46,12 @@ INITIALIZERS: dict[str, str | Initializer] = {
         name: name
         for name in (
             "random_normal", "random_uniform", "truncated_normal", "lecun_normal", "lecun_uniform",
-            "glorot_normal", "glorot_uniform", "he_normal", "he_uniform",
+            "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal",
         )
     },
 }  # fmt: skip
 #: A uniform distribution does as the normal one of the same variance; one of both is drawn.
-DRAWN = ("random_normal", "lecun_normal", "he_normal", "uniform ±1")
+DRAWN = ("random_normal", "lecun_normal", "he_normal", "orthogonal", "uniform ±1")
 #: Beyond this tanh is flat: its slope is below 0.1.
 SATURATED = 0.95
 #: What ``flat_part`` is called.
