@@ -125,7 +125,7 @@ def run(settings: Settings) -> Result:
         rows.append([state, f"{accuracy:.3f}", f"{smooth[state]:.3f}", f"{alike[state]:.3f}"])
     anywhere = likeness(random_patches(32, x, np.random.default_rng(settings.seed)))
     rows.append(["patches at random", "", "", f"{anywhere:.3f}"])
-    shown = x[:1]
+    shown = x[images.y_test == 8][:1]
     panels = [
         Tiles("filters before training", np.moveaxis(first["untrained"], 2, 0), 4, signed=True),
         Tiles("and after", np.moveaxis(first["trained"], 2, 0), 4, signed=True),
