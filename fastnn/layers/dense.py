@@ -12,6 +12,10 @@ from fastnn.layers.base import Array, Layer, Shape, Sink
 from fastnn.parameters import ParameterStore
 from fastnn.regularizers import Regularizer
 
+#: Where the kernels cut a product's sum over K into parts, and add the bias after them: from so
+#: many inputs on and for so many rows (``in_parts`` of kernels/dense.pyx).
+_LONG_SUM, _FEW_ROWS = 2048, 64
+
 
 class Dense(Layer):
     """y = f(x w + b), x (N, K), w (K, units), b (units,).
@@ -75,7 +79,9 @@ class Dense(Layer):
             self.f.bind(kernels, self.z, self.y, self.dz)
 
     def look_ahead(self, x_next: Array) -> None:
-        if self.w.gradient is None and len(x_next) == len(self.y):
+        # Elsewhere the bias comes before the sum, and the bits would differ.
+        cut = self.input_shape[0] >= _LONG_SUM and len(x_next) <= _FEW_ROWS
+        if cut and self.w.gradient is None and len(x_next) == len(self.y):
             self.x_next = x_next
 
     def forward(self, x: Array, training: bool) -> Array:
