@@ -67,7 +67,7 @@ def run(settings: Settings) -> Result:
     rows = [["block", "weights", "multiply-adds", "receptive field", "accuracy", "ms per step"]]
     weights, fields, accuracy, spread, losses = {}, {}, {}, {}, {}
     for name, sides in BLOCKS.items():
-        scores, curves, seconds = [], [], 0.0
+        scores, curves, seconds = [], [], []
         for seed in range(settings.seed, settings.seed + seeds):
             net = network(sides, seed)
             history = net.fit(
@@ -75,8 +75,9 @@ def run(settings: Settings) -> Result:
             )
             scores.append(net.evaluate(images.x_test, images.y_test)["accuracy"])
             curves.append(history["loss"])
-            seconds += sum(history["seconds"])
-        steps = seeds * epochs * -(-len(images.x_train) // 64)
+            seconds += history["seconds"]
+        # The quickest epoch is the one that was disturbed least.
+        step = 1000 * min(seconds) / -(-len(images.x_train) // 64)
         block = [layer for layer in net.layers if isinstance(layer, Conv2D)][1:]
         weights[name] = sum(layer.w.size for layer in block)
         fields[name] = receptive_field(sides)
@@ -85,7 +86,7 @@ def run(settings: Settings) -> Result:
         rows.append([
             name, f"{weights[name]:,}", f"{14 * 14 * weights[name]:,}",
             f"{fields[name]} × {fields[name]}", f"{accuracy[name]:.3f} ± {spread[name]:.3f}",
-            f"{1000 * seconds / steps:.2f}",
+            f"{step:.2f}",
         ])  # fmt: skip
     return Result(
         what,
