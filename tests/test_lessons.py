@@ -22,7 +22,10 @@ from fastnn.experiments.lessons import (
     features,
     neuron,
     rates,
+    regularisation,
     search,
+    transfer,
+    vanishing,
     windows,
     xor,
 )
@@ -113,6 +116,16 @@ BROKEN = {
         "windows", windows, "BLOCKS", {"5×5": (5,), "3×3 twice": (3,), "3×3 once": (3,)},
     ),
     "untrained": ("features", features.Sequential, "fit", lambda *args, **keywords: None),
+    "ReLU in place of sigmoid": (
+        "vanishing", vanishing, "network",
+        lambda *args, network=vanishing.network: network("relu", *args[1:]),
+    ),
+    "no penalty": (
+        "regularisation", regularisation, "WAYS", dict.fromkeys(regularisation.WAYS, (None, 0)),
+    ),
+    "a source that taught nothing": (
+        "transfer", transfer, "QUICK", replace(transfer.QUICK, source_epochs=0),
+    ),
 }  # fmt: skip
 
 

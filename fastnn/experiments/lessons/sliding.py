@@ -8,7 +8,8 @@ stride apart, the product of the strides and poolings below. The mean of the map
 its largest value by class, is the answer for the image.
 
 It is the same as cutting out the windows and asking about each, if nothing is padded, for much less
-work: neighbouring windows share most of their pixels, and each feature is computed once.
+work: neighbouring windows share most of their pixels, and each feature is computed once. Where
+there is no digit, or half of one, the network names one all the same: it has no class for paper.
 
 P. Sermanet et al., OverFeat (2014); K. Simonyan and A. Zisserman, Very deep convolutional networks
 (2015), section 3.2; M. Lin et al., Network in network (2014).
