@@ -259,8 +259,8 @@ def plus_minus(values: list[float]) -> str:
 LESSON = Lesson(
     name="transfer",
     question="What does a network know that was trained on other images?",
-    claim="with few labels a trained trunk does better than a network from scratch; frozen, with its "
-    "features kept, it learns in steps 5 times as fast",
+    claim="with few labels a trained trunk does better than a network from scratch; frozen, with "
+    "its features kept, it learns in steps 5 times as fast",
     run=run,
     seconds=60,
     data="Office-31: the folder with amazon and dslr",
