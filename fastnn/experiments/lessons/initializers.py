@@ -95,7 +95,7 @@ def run(settings: Settings) -> Result:
     """See the module."""
     x, y, x_test, y_test = split(*load_digits(), seed=settings.seed)
     x, x_test = (x - x.mean()) / x.std(), (x_test - x.mean()) / x.std()
-    epochs = settings.size(10, 2)
+    epochs = settings.size(10, 1)
     layers = range(1, DEPTH + 1)
     tables: list[Table] = []
     panels: list[Panel] = []

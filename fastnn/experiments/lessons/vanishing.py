@@ -65,7 +65,7 @@ def run(settings: Settings) -> Result:
     """See the module."""
     x, y, x_test, y_test = split(*load_digits(), seed=settings.seed)
     depths = range(1, DEPTH + 1)
-    epochs = settings.size(20, 4)
+    epochs = settings.size(20, 2)
     rows = [["activation", "initializer", "layer 1", f"layer {DEPTH}", "ratio", "test accuracy"]]
     by_layer: dict[str, Any] = {}
     by_depth: dict[str, Any] = {}
