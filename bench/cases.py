@@ -219,8 +219,12 @@ def _average_pool2d_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
     return dy, geometry, np.zeros(x.shape)
 
 
+def _rows(s: Sizes) -> tuple[int, int]:
+    return s["n"] * s["h"] * s["w"], s["c"]
+
+
 def _statistics(s: Sizes, rng: np.random.Generator) -> Arguments:
-    return _integers(rng, s["n"], s["c"]), np.zeros(s["c"]), np.zeros(s["c"])
+    return _integers(rng, *_rows(s)), np.zeros(s["c"]), np.zeros(s["c"])
 
 
 def _batch_norm(s: Sizes, rng: np.random.Generator) -> Arguments:
@@ -228,7 +232,7 @@ def _batch_norm(s: Sizes, rng: np.random.Generator) -> Arguments:
     c = s["c"]
     mean, gamma, beta = (_integers(rng, c) for _ in range(3))
     numbers = mean, np.full(c, 3.75), gamma, beta, 0.25, FUSED_ACTIVATIONS["relu"]
-    return _integers(rng, s["n"], c), *numbers, np.zeros((s["n"], c))
+    return _integers(rng, *_rows(s)), *numbers, np.zeros(_rows(s))
 
 
 def _batch_norm_sums(s: Sizes, rng: np.random.Generator) -> Arguments:
@@ -242,12 +246,11 @@ def _batch_norm_dx(s: Sizes, rng: np.random.Generator) -> Arguments:
 
 
 def _response(s: Sizes, rng: np.random.Generator) -> Arguments:
-    shape = s["n"], s["c"]
-    return rng.standard_normal(shape), 5, 1.0, 0.75, 2.0, np.zeros(shape)
+    return rng.standard_normal(_rows(s)), 5, 1.0, 0.75, 2.0, np.zeros(_rows(s))
 
 
 def _response_backward(s: Sizes, rng: np.random.Generator) -> Arguments:
-    return rng.standard_normal((s["n"], s["c"])), *_response(s, rng)
+    return rng.standard_normal(_rows(s)), *_response(s, rng)
 
 
 def _update(s: Sizes, rng: np.random.Generator) -> Arguments:
@@ -293,7 +296,8 @@ _CONV = _few(
 )  # fmt: skip
 _COLUMNS = _few(shapes.CONV, "cifar10-conv2", cifar10_conv2=8, tail_primes_s2=4)
 _MAX = _few(shapes.POOL, cifar10_pool1=8, vgg16_pool4=2)
-_RESPONSE = {name: shapes.NORM[name] for name in ("alexnet-conv2", "tail-23")}
+_NORM = _few(shapes.NORM, "resnet50-14-norm", resnet50_28_norm=2, resnet50_14_norm=8, tail_norm=1)
+_RESPONSE = _few(shapes.NORM, "alexnet-response2", alexnet_response2=2, tail_norm=1)
 _MEAN = _few(shapes.POOL, resnet50_global=8, tail_average=16)
 
 
@@ -328,10 +332,10 @@ CASES: dict[str, tuple[Callable[[Sizes, np.random.Generator], Arguments], dict[s
     "prelu_backward": (_prelu_backward, shapes.ROWS),
     "softmax": (_softmax, shapes.LOSS),
     "softmax_backward": (_softmax_backward, shapes.LOSS),
-    "batch_norm_statistics": (_statistics, shapes.NORM),
-    "batch_norm": (_batch_norm, shapes.NORM),
-    "batch_norm_sums": (_batch_norm_sums, shapes.NORM),
-    "batch_norm_dx": (_batch_norm_dx, shapes.NORM),
+    "batch_norm_statistics": (_statistics, _NORM),
+    "batch_norm": (_batch_norm, _NORM),
+    "batch_norm_sums": (_batch_norm_sums, _NORM),
+    "batch_norm_dx": (_batch_norm_dx, _NORM),
     "local_response_norm": (_response, _RESPONSE),
     "local_response_norm_backward": (_response_backward, _RESPONSE),
     "add": (_sum, shapes.ELEMENTWISE),
@@ -455,10 +459,8 @@ def _is_parallel(op: Op, sizes: Sizes) -> bool:
         return 2 * sizes["n"] * sizes["k"] * sizes["o"] >= PARALLEL_FLOPS
     if op.family == "conv":
         return 2 * sizes["n"] * shapes.conv_geometry(sizes).multiply_adds >= PARALLEL_FLOPS
-    if op.family == "pool":
+    if op.family in ("pool", "norm"):
         return sizes["n"] * sizes["h"] * sizes["w"] * sizes["c"] >= PARALLEL_ELEMENTS
-    if op.family == "norm":
-        return sizes["n"] * sizes["c"] >= PARALLEL_ELEMENTS
     return sizes.get("size", 0) >= PARALLEL_ELEMENTS
 
 

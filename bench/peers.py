@@ -5,7 +5,7 @@ own, pinned to its CPUs before it starts. Rounds alternate between the engines, 
 disturbance meets all of them; figures are medians. See README.md for the columns.
 
 A case's name may be a pattern: 'resnet50*', 'vgg16*-forward', or a kind of case before it, 'conv*',
-'pool*', 'step*', 'dense*'.
+'pool*', 'norm*', 'step*', 'dense*', 'zoo*'.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.worker import ENGINES
-from bench.workloads import CASES, Conv, Pool
+from bench.workloads import CASES, Conv, Norm, Pool
 from fastnn.config import config
 
 #: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
@@ -93,7 +93,7 @@ def run_case(
     case: str, workers: list[Worker], rounds: int
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Milliseconds of a step, in every round, by variant; and what failed."""
-    layer = isinstance(CASES[case], (Conv, Pool))
+    layer = isinstance(CASES[case], (Conv, Pool, Norm))
     seconds = LAYER_SECONDS if layer else ROUND_SECONDS
     variants: dict[str, tuple[Worker, dict[str, Any]]] = {}
     fastest: dict[str, float] = {}
@@ -260,7 +260,8 @@ def print_groups(rows: list[dict[str, Any]]) -> None:
             f"{g['network'] + ' ' + g['part']:<34}  {g['threads']:>7}  {g['shapes']:>6}  "
             f"{g['by_shape']:>8.2f}  {g['by_layer']:>8.2f}  {g['largest']:>7.2f}"
         )
-    layers = [r for r in rows if isinstance(CASES[r["case"]], (Conv, Pool)) and r["ratio"]]
+    kinds = Conv, Pool, Norm
+    layers = [r for r in rows if isinstance(CASES[r["case"]], kinds) and r["ratio"]]
     for low, high in ((2.0, math.inf), (1.0, 2.0)):
         slower = sorted(
             (row for row in layers if low < row["ratio"] <= high), key=lambda row: -row["ratio"]

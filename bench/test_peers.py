@@ -16,7 +16,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def test_patterns_choose_cases() -> None:
     assert peers.chosen(["cifar10"]) == ["cifar10"]
-    assert len(peers.chosen(["resnet50*"])) == 2 * 23 + 2
+    assert len(peers.chosen(["resnet50-*"])) == 2 * 23 + 2 + 4
     assert all(isinstance(CASES[name], Conv) for name in peers.chosen(["conv*"]))
     assert len(peers.chosen(["vgg16*-forward", "vgg16-conv1_1-forward"])) == 9
     assert peers.chosen(["*"]) == list(CASES)
@@ -90,7 +90,10 @@ def test_fastnn_carries_out_a_convolution(part: str) -> None:
         np.testing.assert_array_equal(result, expected[name])
 
 
-@pytest.mark.parametrize("name", ["tail-primes-s2-backward", "lenet5-s4", "tail-max-s1", "mnist"])
+@pytest.mark.parametrize(
+    "name",
+    ["tail-primes-s2-backward", "lenet5-s4", "tail-max-s1", "mnist", "resnet50-7-norm"],
+)
 def test_fastnn_carries_out_a_case(name: str) -> None:
     """On the backend in force, as the reference does."""
     found = []

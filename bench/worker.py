@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.workloads import CASES, Case, Conv, Pool, Step, Update
+from bench.workloads import CASES, Case, Conv, Norm, Pool, Step, Update, Zoo
 
 Steps = dict[str, Callable[[], Any]]
 
@@ -68,6 +68,16 @@ class Fastnn:
             return {"fastnn": self.conv(case, kernels)}
         if isinstance(case, Pool):
             return {"fastnn": self.pool(case, kernels)}
+        if isinstance(case, Norm):
+            return {"fastnn": self.norm(case, kernels)}
+        if isinstance(case, Zoo):
+            images, targets = case.data()
+            net = zoo_network(case)
+            prepared = net.check_labels(targets, len(images))
+            return {
+                "fastnn": lambda: net.train_on_batch(images, targets),
+                "fastnn-step": lambda: sum(net.step(images, prepared, images)[1].values()),
+            }
         a, b, out = case.arrays()
         product = {
             "forward": lambda: kernels.dense(a, b, None, 0, out),
@@ -117,6 +127,30 @@ class Fastnn:
 
         return largest if case.is_max else mean
 
+    def norm(self, case: Norm, kernels: Any) -> Callable[[], Any]:
+        x, dy, gamma, beta, y, dx = case.arrays().values()
+        x, dy, y_rows, dx_rows = (a.reshape(-1, a.shape[-1]) for a in (x, dy, y, dx))
+        mean, variance, dgamma, dbeta = np.empty((4, gamma.size), np.float32)
+        given = x, mean, variance, gamma, beta, 1e-5, 1
+
+        def step() -> Any:
+            kernels.batch_norm_statistics(x, mean, variance)
+            kernels.batch_norm(*given, y_rows)
+            kernels.batch_norm_sums(dy, *given, dgamma, dbeta)
+            kernels.batch_norm_dx(dy, *given, dgamma, dbeta, dx_rows)
+            return y, dx, dgamma, dbeta
+
+        return step
+
+
+def zoo_network(case: Zoo) -> Any:
+    """The compiled network whose weights every engine starts from."""
+    from fastnn import optimizers, zoo
+
+    net = zoo.get(case.network, seed=1)
+    net.compile(optimizers.SGD(RATE), "softmax_cross_entropy")
+    return net
+
 
 class Torch:
     """Eager PyTorch; the optimizer fused, by lists (foreach) and plain; images in both of its
@@ -141,7 +175,7 @@ class Torch:
 
     def prepare(self, case: Case) -> Steps:
         torch = self.torch
-        torch.set_grad_enabled(isinstance(case, Step))
+        torch.set_grad_enabled(isinstance(case, (Step, Zoo)))
         if isinstance(case, Step):
             forms = {"sgd": ("fused", "plain"), "adam": ("fused", "foreach")}
             formats = ("default",) if case.is_dense else self.FORMATS
@@ -163,6 +197,10 @@ class Torch:
             return {f"torch-{layout}": self.conv(case, layout) for layout in self.FORMATS}
         if isinstance(case, Pool):
             return {f"torch-{layout}": self.pool(case, layout) for layout in self.FORMATS}
+        if isinstance(case, Norm):
+            return {f"torch-{layout}": self.norm(case, layout) for layout in self.FORMATS}
+        if isinstance(case, Zoo):
+            return {f"torch-{layout}-fused": self.zoo(case, layout) for layout in self.FORMATS}
         a, b, out = (torch.from_numpy(array) for array in case.arrays())
         return {
             "torch": {
@@ -236,6 +274,50 @@ class Torch:
         if case.is_max:
             return largest
         return mean_of_all if case.is_global else mean
+
+    def norm(self, case: Norm, layout: str) -> Callable[[], Any]:
+        aten, found = self.torch.ops.aten, case.arrays()
+        x, dy = (self.images(found[name], layout) for name in ("x", "dy"))
+        gamma, beta = (self.torch.from_numpy(found[name]) for name in ("gamma", "beta"))
+
+        def step() -> Any:
+            y, mean, inverse = aten.native_batch_norm(x, gamma, beta, None, None, True, 0.1, 1e-5)
+            y = aten.relu_(y)
+            dz = aten.threshold_backward(dy, y, 0)
+            gradients = aten.native_batch_norm_backward(
+                dz, x, gamma, None, None, mean, inverse, True, 1e-5, [True, True, True]
+            )
+            return y, *gradients
+
+        return step
+
+    def zoo(self, case: Zoo, layout: str) -> Callable[[], Any]:
+        torch = self.torch
+        from bench import torch_networks
+
+        model = getattr(torch_networks, case.network)()
+        ours = [p.value for p in zoo_network(case).store.trained]
+        flattened = torch_networks.FLATTENED.get(case.network)
+        for parameter, value in zip(model.parameters(), ours, strict=True):
+            if value.ndim == 4:
+                parameter.data = self.kernel(value, layout)
+                continue
+            if value.ndim == 2 and flattened:  # PyTorch flattens images channel by channel
+                value = value.reshape(*flattened, -1).transpose(2, 0, 1, 3).reshape(value.shape)
+                flattened = None
+            parameter.data = torch.from_numpy(np.ascontiguousarray(value.T))
+        rule = torch.optim.SGD(model.parameters(), lr=RATE, fused=True)
+        x, y = case.data()
+        inputs, labels = self.images(x, layout), torch.from_numpy(y)
+
+        def step() -> Any:
+            rule.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            rule.step()
+            return loss.detach()
+
+        return step
 
     def step(self, case: Step, layout: str, form: str) -> Callable[[], Any]:
         torch, nn = self.torch, self.torch.nn
@@ -366,6 +448,8 @@ class Jax:
             return {"jax": self.conv(case)}
         if isinstance(case, Pool):
             return {"jax": self.pool(case)}
+        if isinstance(case, (Norm, Zoo)):
+            return {}
         a, b, _ = (jnp.array(array) for array in case.arrays())
         product = {
             "forward": jax.jit(lambda a, b: a @ b),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench import networks, shapes
+from fastnn import zoo
 from fastnn.geometry import Conv2DGeometry, Geometry2D
 
 Passes = list[tuple[int, int, int]]
@@ -268,13 +269,92 @@ class Pool:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Norm:
+    """Batch normalisation with ReLU in training, forward and backward."""
+
+    shape: str
+    kind = "norm"
+    tolerance = 1e-3
+    flops = 0
+    results = ("y", "dx", "dgamma", "dbeta")
+
+    @property
+    def sizes(self) -> shapes.Sizes:
+        """The row of ``norm.json``."""
+        return shapes.NORM[self.shape]
+
+    @property
+    def text(self) -> str:
+        """What is timed, in words."""
+        return f"batch normalisation and ReLU, forward and backward: {shapes.describe(self.sizes)}"
+
+    @property
+    def passes(self) -> Passes:
+        """x is read, and read once more for y; so are x and dy, and once more for dx."""
+        size = math.prod(self.sizes[key] for key in "nhwc")
+        return [(0, 1, size), (1, 1, size), (0, 2, size), (1, 2, size)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """x, dy, gamma, beta, and an array for y and then dx."""
+        images = tuple(self.sizes[key] for key in "nhwc")
+        gamma, beta = _random(2, (2, images[-1]))
+        return {
+            "x": _random(0, images), "dy": _random(1, images), "gamma": gamma, "beta": beta,
+            "y": np.zeros(images, np.float32), "dx": np.zeros(images, np.float32),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """A training step of a network of ``fastnn.zoo`` at its published input, with plain SGD."""
+
+    network: str
+    batch: int = 8
+    kind = "zoo"
+
+    @property
+    def text(self) -> str:
+        """What is timed, in words."""
+        images = "x".join(map(str, (self.batch, *zoo.NETWORKS[self.network].input_shape)))
+        return f"{self.network}, {images}, sgd"
+
+    @property
+    def flops(self) -> int:
+        """Forward, dw, and dx: that of the first layer, which nobody needs, is counted too."""
+        layers = [zoo.get(self.network).chain]
+        total = 0
+        while layers:
+            layer = layers.pop()
+            layers += layer.children
+            total += layer.multiply_adds
+        return 6 * self.batch * total
+
+    @property
+    def passes(self) -> Passes:
+        """The weights are read forward and updated."""
+        size = zoo.NETWORKS[self.network].parameters
+        return [(0, 1, size), (1, 0, size)]
+
+    @property
+    def tolerance(self) -> float:
+        """Of the loss: dropout draws other units in every engine."""
+        return 0.1 if self.network.startswith("vgg") else 1e-3
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels."""
+        network, rng = zoo.NETWORKS[self.network], np.random.default_rng(2)
+        x = rng.standard_normal((self.batch, *network.input_shape), np.float32)
+        return x, rng.integers(0, network.classes, self.batch)
+
+
 def _random(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """From N(0, 1); large ones repeat a piece, of a length that no row is a multiple of."""
     piece = np.random.default_rng(seed).standard_normal(min(math.prod(shape), 999_983), np.float32)
     return np.resize(piece, shape)
 
 
-Case = Step | Update | Gemm | Conv | Pool
+Case = Step | Update | Gemm | Conv | Pool | Norm | Zoo
 
 
 def _parts(shape: str) -> tuple[str, ...]:
@@ -302,4 +382,7 @@ CASES: dict[str, Case] = {
     },
     **{f"{shape}-{part}": Conv(shape, part) for shape in shapes.CONV for part in _parts(shape)},
     **{shape: Pool(shape) for shape in shapes.POOL},
+    **{shape: Norm(shape) for shape in shapes.NORM if shape.startswith("resnet50")},
+    "resnet50": Zoo("resnet50"),
+    "vgg16": Zoo("vgg16"),
 }

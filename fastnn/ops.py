@@ -161,7 +161,7 @@ OPS: dict[str, Op] = {
         *_activation("softmax", 20, ulps=16, back=4),
         Op("batch_norm_statistics", "norm", ("mean", "variance"), False,
            flops=lambda x, mean, variance: 4 * x.size,
-           bytes=lambda x, mean, variance: _nbytes(x, mean, variance), ulps=8),
+           bytes=lambda x, mean, variance: _nbytes(x, mean, variance), ulps=24),
         Op("batch_norm", "norm", ("y",), True,
            flops=lambda x, mean, variance, gamma, beta, epsilon, activation, y: 3 * x.size,
            bytes=lambda x, mean, variance, gamma, beta, epsilon, activation, y: _nbytes(x, y)),

@@ -40,6 +40,7 @@ cdef extern from "norm.h" nogil:
 cdef enum:
     PART = 65536    # elements of a part, about
     BLOCK = 32      # rows that are summed in the arrays' dtype; these sums are added in double
+    SHARE = 8       # the mean of the first eighth of a part's rows is its pivot
     WIDE = 64       # with fewer channels, rows are put side by side
     LINE = 64       # bytes of a line of cache
 
@@ -99,8 +100,8 @@ cdef inline void moments(const Plan *p, Py_ssize_t rows, Py_ssize_t n, const flo
 
 cdef inline void part_moments(const Plan *p, Py_ssize_t part, const floating *x, floating *pivot,
                               floating *block, double *totals) noexcept nogil:
-    """The moments of a part about the mean of its first block, which is near enough to its own."""
-    cdef Py_ssize_t i, r = 0, rows = rows_of(p, part), first = min(rows, <Py_ssize_t> BLOCK)
+    """The moments of a part about the mean of its first rows, which is near enough to its own."""
+    cdef Py_ssize_t i, r = 0, rows = rows_of(p, part), first = (rows + SHARE - 1) // SHARE
     cdef const floating *row = x + part * p.step * p.width
     memset(totals, 0, 2 * p.stride * sizeof(double))
     memset(pivot, 0, p.stride * sizeof(floating))

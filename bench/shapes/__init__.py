@@ -50,6 +50,8 @@ def describe(sizes: Sizes) -> str:
         words = [str(sizes[key]) for key in ("rule", "state") if sizes.get(key, "full") != "full"]
         return " ".join([*words, "x".join(str(v) for v in sizes.values() if isinstance(v, int))])
     words = ["x".join(str(sizes[key]) for key in "nhwc")]
+    if "padding" not in sizes:
+        return words[0]
     words.append("x".join(map(str, _pair(sizes["kernel" if "kernel" in sizes else "window"]))))
     if sizes["padding"] != "valid":
         words.append("same" if sizes["padding"] == "same" else f"padding {sizes['padding']}")
