@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends
 from fastnn.errors import unknown
-from fastnn.functional import check_count, check_number
+from fastnn.functional import check_bool, check_count, check_number
 
 Array = NDArray[Any]
 Size = tuple[int, int]
@@ -95,7 +95,8 @@ class Augmentation:
         fill_mode: str = "nearest",
         cval: float = 0.0,
     ) -> None:
-        self.horizontal_flip, self.vertical_flip = bool(horizontal_flip), bool(vertical_flip)
+        self.horizontal_flip = check_bool("Augmentation", "horizontal_flip", horizontal_flip)
+        self.vertical_flip = check_bool("Augmentation", "vertical_flip", vertical_flip)
         self.zoom_range = _factors("zoom_range", zoom_range)
         self.stretch_range = _factors("stretch_range", stretch_range)
         self.brightness_range = _factors("brightness_range", brightness_range)

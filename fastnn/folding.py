@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.layers import BatchNormalization, Chain, Conv2D, Dense, Layer
+from fastnn.layers import BatchNormalization, Chain, Conv2D, Dense, DepthwiseConv2D, Layer
 from fastnn.layers.activation import Nonlinearity
 from fastnn.model import Sequential
 
@@ -33,8 +33,9 @@ def fold_batch_norm(model: Sequential) -> Sequential:
     for chain in _chains(root):
         kept: list[Layer] = []
         for layer in chain.children:
-            below = kept[-1] if kept else None
-            linear = isinstance(below, (Conv2D, Dense)) and below.f.name == "identity"
+            below: Any = kept[-1] if kept else None
+            # Not their subclasses, which may do something after the product, as Maxout does.
+            linear = type(below) in (Conv2D, DepthwiseConv2D, Dense) and below.f.name == "identity"
             if linear and isinstance(layer, BatchNormalization):
                 _fold(below, layer, weights)
             else:

@@ -83,6 +83,8 @@ class Sequential:
     ) -> None:
         if np.dtype(dtype).name not in DTYPES:
             raise unknown("dtype", np.dtype(dtype).name, DTYPES)
+        if seed is not None:
+            check_count("Sequential: seed", seed, 0)
         self.dtype = np.dtype(dtype)
         self.seed = seed
         self.chain = Chain([])
@@ -103,9 +105,9 @@ class Sequential:
     # --- construction ---
 
     @property
-    def layers(self) -> list[Layer]:
-        """The layers, in order."""
-        return self.chain.children
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order; ``add`` and ``pop`` change them."""
+        return tuple(self.chain.children)
 
     @property
     def trainable(self) -> bool:
@@ -134,14 +136,14 @@ class Sequential:
         if any(layer is other for other in self.layers):
             raise ValueError(f"Sequential: the same {type(layer).__name__} object is there twice")
         if not self.built:
-            self.layers.append(layer)
+            self.chain.children.append(layer)
             return
-        self.layers.append(layer)
+        self.chain.children.append(layer)
         try:
             _claim_layers(self.chain)
             self.chain.connect_next(layer)
         except Exception:
-            self.layers.pop()
+            self.chain.children.pop()
             if layer.owner is self.chain:
                 _release(layer)
             raise
@@ -152,13 +154,15 @@ class Sequential:
         """Take the last layer away and return it. A built model keeps the other weights.
 
         It must then be compiled again. ``pop`` and ``add`` give a trained trunk a new head; what
-        ``predict`` returns without one are the trunk's features. The layer has lost its weights.
+        ``predict`` returns without one are the trunk's features. The layer has lost its weights,
+        and isn't frozen any more.
         """
         if len(self.layers) < 2:
             raise ValueError(f"pop: the model must keep a layer, and has {len(self.layers)}")
-        layer = self.layers.pop()
+        layer = self.chain.children.pop()
         if self.built:
             _release(layer)
+            layer.trainable = True
             self.chain.output_shape = self.layers[-1].output_shape
             self._begin_anew()
         return layer
@@ -176,7 +180,7 @@ class Sequential:
         Raises ``ValueError``, with all weights as before, for layers that can't be so and for
         images smaller than the window.
         """
-        store, layers = self._require_built(), self.layers
+        store, layers = self._require_built(), self.chain.children
         shape = tuple(input_shape or self.chain.input_shape)
         before = layers, self.chain.input_shape
         convolutions = convolutional("to_convolution", layers)
@@ -283,10 +287,7 @@ class Sequential:
         chosen_metrics = _by_head("metrics", c["metrics"], names, default=())
         weights = _by_head("loss_weights", c["loss_weights"], names, default=1.0)
         found = {n: losses.get(v) for n, v in chosen_losses.items()}
-        found_metrics = {
-            n: [metrics.get(m) for m in ([v] if isinstance(v, str) else v)]
-            for n, v in chosen_metrics.items()
-        }
+        found_metrics = {n: [metrics.get(m) for m in _listed(v)] for n, v in chosen_metrics.items()}
         if self.store is None or names is None:
             return
         self.heads = [
@@ -709,6 +710,15 @@ class Sequential:
 
 def _number(count: int) -> str:
     return f"{count:,}" if count else ""
+
+
+def _listed(chosen: Any) -> Sequence[Any]:
+    """Metrics of one head as a list."""
+    if isinstance(chosen, (list, tuple)):
+        return chosen
+    if isinstance(chosen, str) or callable(chosen):
+        return [chosen]
+    raise TypeError(f"compile: metrics must be a list of metrics, got {chosen!r}")
 
 
 def _by_head(

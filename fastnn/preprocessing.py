@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import batch_of
+from fastnn.functional import check_bool
 
 Array = NDArray[Any]
 
@@ -157,7 +158,7 @@ class StandardScaler(Scaler):
 
     def __init__(self, axis: int | tuple[int, ...] | None = -1, with_std: bool = True) -> None:
         super().__init__(axis)
-        self.with_std = bool(with_std)
+        self.with_std = check_bool("StandardScaler", "with_std", with_std)
 
     def _find(self, x: Array) -> tuple[Array, Array]:
         count = math.prod(x.shape[a] for a in self._over)

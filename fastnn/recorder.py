@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
-from fastnn.functional import check_count
+from fastnn.functional import check_bool, check_count
 from fastnn.layers.base import Layer
 from fastnn.layers.conv import Conv2D
 from fastnn.parameters import Parameter
@@ -90,7 +90,7 @@ class Recorder(Callback):
         check_count("Recorder: samples", samples, 1)
         check_count("Recorder: seed", seed, 0)
         self.path, self.given, self.every = path, data, every
-        self.reads_gradients = keep_gradients
+        self.reads_gradients = check_bool("Recorder", "keep_gradients", keep_gradients)
         self.layers, self.samples, self.seed, self.title = layers, samples, seed, title
 
     # --- told by fit ---

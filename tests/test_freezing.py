@@ -375,3 +375,16 @@ def test_the_pages_code_runs(capsys):
         exec(code, scope)
     assert capsys.readouterr().out == "True\n(1, 5, 3, 10)\n"
     assert len(rest) == 4
+
+
+def test_a_popped_layer_is_not_frozen_any_more(rng):
+    """Its weights are gone, and what is drawn anew has to learn."""
+    net = Sequential([Dense(8, "relu"), Dense(3)], input_shape=(4,), seed=1)
+    net.trainable = False
+    head = net.pop()
+    assert head.trainable
+    net.add(head)
+    net.compile("adam")
+    x, y = rng.random((12, 4)), rng.integers(0, 3, 12)
+    losses = net.fit(x, y, epochs=20, verbose=0)["loss"]
+    assert losses[-1] < losses[0]

@@ -10,6 +10,7 @@ from fastnn import (
     Activation,
     AlphaDropout,
     AveragePooling2D,
+    BatchNormalization,
     Chain,
     Conv2D,
     Dense,
@@ -226,6 +227,19 @@ def test_a_wrong_layer_is_caught(fault, culprit, rng):
     layer.fault = fault
     with pytest.raises(AssertionError, match=rf"the gradient of {culprit}.* is off by"):
         check_gradients(net, x, y)
+
+
+def test_a_gradient_of_0_is_not_compared_with_rounding(rng):
+    """A bias below batch normalisation changes nothing; what the losses differ by is rounding."""
+    net = Sequential(
+        [Dense(4), BatchNormalization(), Dense(3)], input_shape=(4,), dtype="float64", seed=1
+    )
+    net.compile("sgd")
+    for scale in (1.0, 100.0):
+        errors = check_gradients(
+            net, scale * rng.normal(size=(8, 4)), rng.integers(0, 3, 8), training=True
+        )
+        assert "dense/b" in errors
 
 
 def test_the_checker_wants_float64(rng):

@@ -1158,3 +1158,39 @@ def test_a_callback_that_changes_weights_between_steps_is_seen(rng):
     x = rng.random((30, 4100), dtype=np.float32)
     net.fit(x, rng.integers(0, 3, 30), batch_size=10, verbose=0, callbacks=[Clear()])
     np.testing.assert_allclose(losses[1:], np.log(3), rtol=1e-5)  # of zeros
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: Sequential([Dense(2)], seed=-1),
+            "Sequential: seed must be an integer >= 0, got -1",
+        ),
+        (
+            lambda: Sequential([Dense(2)], seed="a"),
+            "Sequential: seed must be an integer >= 0, got 'a'",
+        ),
+        (
+            lambda: Sequential([Dense(2)], (3,)).compile("sgd", metrics=None),
+            "compile: metrics must be",
+        ),
+        (
+            lambda: Sequential([Dense(2)], (3,)).compile("sgd", metrics=3),
+            "compile: metrics must be",
+        ),
+        (lambda: fastnn.Softmax(-1), "Softmax: name must be a string without '/', got -1"),
+        (lambda: Dense(2, name="a/b"), "Dense: name must be a string without '/', got 'a/b'"),
+        (lambda: Dense(2, name=""), "Dense: name must be a string without '/', got ''"),
+    ],
+)
+def test_arguments_are_named(make, words):
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        make()
+
+
+def test_layers_are_changed_by_add_and_pop_only():
+    net = Sequential([Dense(4)], input_shape=(3,))
+    with pytest.raises(AttributeError):
+        net.layers.append(Dense(5))
+    assert net.predict(np.zeros((1, 3))).shape == (1, 4)

@@ -321,6 +321,19 @@ def test_folding_changes_no_output(backend, rng):
     assert folded.predict(x)["a"].tobytes() == got["a"].tobytes()
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_nothing_is_folded_into_a_maximum(pieces, rng):
+    """A Maxout layer is a dense one inside, with a maximum after it."""
+    net = Sequential([fastnn.Maxout(4, pieces), BatchNormalization(), Dense(3)], (5,), seed=1)
+    net.set_weights(
+        {name: rng.normal(size=w.shape) ** 2 for name, w in net.get_weights().items()}
+        | {"batchnormalization/gamma": -np.ones(4)}
+    )
+    folded, x = fastnn.fold_batch_norm(net), rng.normal(size=(6, 5)).astype(np.float32)
+    assert list(folded.get_weights()) == list(net.get_weights())
+    np.testing.assert_array_equal(folded.predict(x), net.predict(x))
+
+
 def test_folding_needs_a_built_model():
     with pytest.raises(ValueError, match="fold_batch_norm: the model isn't built"):
         fastnn.fold_batch_norm(foldable())

@@ -33,6 +33,10 @@ class Layer:
     """Base of all layers. ``name`` is given by the model if it isn't set here."""
 
     def __init__(self, name: str | None = None) -> None:
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(
+                f"{type(self).__name__}: name must be a string without '/', got {name!r}"
+            )
         self.name = name or ""
         self.children: list[Layer] = []
         self.own_parameters: list[Parameter] = []

@@ -39,9 +39,9 @@ class BatchNormalization(Layer):
         kind = type(self).__name__
         self.momentum = check_number(kind, "momentum", momentum, 0, 1)
         self.epsilon = check_number(kind, "epsilon", epsilon, 0)
-        self.code = activation_code(kind, activation)
         if activation not in (None, "linear", "identity", "relu"):
             raise unknown(f"activation for {kind}", str(activation), ("identity", "relu"))
+        self.code = activation_code(kind, activation)
         self.activation = activation
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
