@@ -57,7 +57,8 @@ def _text(
 
 
 def _width(texts: Sequence[str]) -> float:
-    return max(map(len, texts), default=0) * _CHARACTER
+    """Of the longest; a minus sign is wider than a digit."""
+    return max((len(text) + text.count("−") / 2 for text in texts), default=0) * _CHARACTER
 
 
 def _fit(text: str, width: float) -> str:
