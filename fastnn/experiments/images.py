@@ -7,7 +7,7 @@ words. The text trains MNIST for some epochs and CIFAR-10 for some steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count, islice
@@ -97,34 +97,20 @@ def lenet5(seed: int) -> Sequential:
 def cifar10_cnn(seed: int) -> Sequential:
     """(N, 32, 32, 3) → two convs 5×5×64 with pools, three 3×3×128, dense 384, dropout, 10."""
 
-    def conv(filters: int, size: int) -> Conv2D:
-        return Conv2D(
-            filters, size, padding="same", activation="relu",
-            kernel_initializer=TruncatedNormal(stddev=5e-2), bias_initializer=0.1,
-        )  # fmt: skip
-
-    def dense(units: int, activation: str | None = None) -> Dense:
+    def conv(filters: int, size: int) -> list[Layer]:
         weights = TruncatedNormal(stddev=5e-2)
-        return Dense(units, activation, kernel_initializer=weights, bias_initializer=0.1)
+        return [
+            Conv2D(
+                filters, size, padding="same", activation="relu", kernel_initializer=weights,
+                bias_initializer=0.1,
+            )
+        ]  # fmt: skip
 
-    return Sequential(
-        [
-            Rescaling(2 / 255, -1),
-            conv(64, 5),
-            MaxPool2D(3, strides=2, padding="same"),
-            conv(64, 5),
-            MaxPool2D(3, strides=2, padding="same"),
-            conv(128, 3),
-            conv(128, 3),
-            conv(128, 3),
-            Flatten(),
-            dense(384, "relu"),
-            Dropout(0.2),
-            dense(10),
-        ],
-        input_shape=(32, 32, 3),
-        seed=seed,
-    )
+    def dense(units: int, activation: str | None = None) -> list[Layer]:
+        weights = TruncatedNormal(stddev=5e-2)
+        return [Dense(units, activation, kernel_initializer=weights, bias_initializer=0.1)]
+
+    return _cifar10(conv, dense(384, "relu"), dense(10), seed)
 
 
 def cifar10_batch_norm(seed: int) -> Sequential:
@@ -140,6 +126,14 @@ def cifar10_batch_norm(seed: int) -> Sequential:
             Conv2D(filters, size, padding="same", use_bias=False, kernel_initializer="he_normal")
         )
 
+    dense = normed(Dense(384, use_bias=False, kernel_initializer="he_normal"))
+    return _cifar10(conv, dense, [Dense(10)], seed)
+
+
+def _cifar10(
+    conv: Callable[[int, int], list[Layer]], dense: list[Layer], last: list[Layer], seed: int
+) -> Sequential:
+    """The network around its layers: ``conv(filters, size)``, the dense one, the last."""
     return Sequential(
         [
             Rescaling(2 / 255, -1),
@@ -151,9 +145,9 @@ def cifar10_batch_norm(seed: int) -> Sequential:
             *conv(128, 3),
             *conv(128, 3),
             Flatten(),
-            *normed(Dense(384, use_bias=False, kernel_initializer="he_normal")),
+            *dense,
             Dropout(0.2),
-            Dense(10),
+            *last,
         ],
         input_shape=(32, 32, 3),
         seed=seed,
@@ -301,7 +295,7 @@ def train_and_test(data: ImageSet, settings: Settings, callbacks: Sequence[Callb
     guesses = outputs.argmax(axis=1)
     return Run(
         settings=settings,
-        parameters=sum(p.size for p in model.chain.parameters()),
+        parameters=model.count_params(),
         images=(len(x), len(validation[0]), len(data.x_test)),
         history=history.history,
         test_loss=test["loss"],

@@ -223,7 +223,7 @@ def train_and_test(data: Office31, settings: Settings, callbacks: Sequence[Callb
     return Run(
         settings=settings,
         inputs=train.x.shape[1],
-        parameters=sum(p.size for p in model.chain.parameters()),
+        parameters=model.count_params(),
         images=(len(train.x), len(validation.x), len(test.x)),
         history=history.history,
         test_accuracy={head: float((guesses[head] == test.y[head]).mean()) for head in HEADS},

@@ -31,7 +31,7 @@ class Report(Callback):
         self.title, self.every, self.write, self.unit = title, every, write, unit
 
     def on_train_begin(self) -> None:
-        count = sum(p.size for p in self.model.chain.parameters())
+        count = self.model.count_params()
         self.write(f"Model {self.title}: {count:,} parameters")
         self.last: tuple[int, Mapping[str, float]] | None = None
         self.started = self.reported = time.perf_counter()

@@ -65,7 +65,7 @@ def run(settings: Settings) -> Result:
         best = nets[int(np.argmax(scores))]
         found[hidden] = best.evaluate(x_test, y_test)["accuracy"]
         rows.append([
-            f"{hidden}", f"{sum(p.size for p in best.chain.parameters())}",
+            f"{hidden}", f"{best.count_params()}",
             f"{max(scores):.3f}", f"{min(scores):.3f}", f"{found[hidden]:.3f}",
         ])  # fmt: skip
 

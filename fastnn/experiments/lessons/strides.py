@@ -89,7 +89,7 @@ def run(settings: Settings) -> Result:
         step[name] = 1000 * min(seconds) / -(-len(images.x_train) // 64)
         losses[name] = (range(1, epochs + 1), np.mean(curves, axis=0))
         rows.append([
-            name, f"{sum(p.size for p in net.chain.parameters()):,}", f"{work[name]:,}",
+            name, f"{net.count_params():,}", f"{work[name]:,}",
             f"{step[name]:.2f}", f"{accuracy[name]:.3f} ± {spread[name]:.3f}",
             f"{np.mean(shifted):.3f}",
         ])  # fmt: skip

@@ -84,7 +84,7 @@ def run(settings: Settings) -> Result:
         net, losses = learn(features(POINTS), y, hidden, settings.size(1000, 400), settings.seed)
         right = net.evaluate(features(POINTS), y)["accuracy"]
         accuracies[name] = right
-        parameters = sum(p.size for p in net.chain.parameters())
+        parameters = net.count_params()
         rows.append([name, f"{parameters}", f"{losses[-1]:.4f}", f"{right:.2f}"])
 
         def classify(x: Array, net: Sequential = net, features: Features = features) -> Array:
