@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastnn
+from fastnn.cli import main
 
 sys.path.insert(0, str(Path(__file__).parent))  # for naive.py and cases/
 
@@ -39,6 +40,25 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 def rng() -> np.random.Generator:
     """The same numbers at every run."""
     return np.random.default_rng(20)
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """``fails(args, *parts, code=2)``: the command ends with one line that says all parts, and with
+    that exit code. Returns what it printed before.
+    """
+
+    def run(args: list[str], *parts: str, code: int = 2) -> str:
+        assert main(args) == code
+        out, err = capsys.readouterr()
+        assert err.startswith("fastnn: error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1, err
+        for part in parts:
+            assert part in err
+        return out
+
+    return run
 
 
 def run_python(

@@ -264,16 +264,6 @@ def test_the_same_figures_for_one_thread_and_two(folder, tmp_path):
 # --- errors: one line, exit code 2 ---
 
 
-def fails(capsys, args, *words):
-    assert main(args) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("fastnn: error: ")
-    assert err.count("\n") == 1, err
-    for word in words:
-        assert word in err
-    return out
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -292,22 +282,22 @@ def fails(capsys, args, *words):
         (["--data", "c.json", "--json", "c.json"], ["--data and --json name the same file"]),
     ],
 )
-def test_errors(capsys, args, words, tmp_path, monkeypatch):
+def test_errors(fails, args, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
-    assert fails(capsys, ["cifar10", *args], *words) == ""
+    assert fails(["cifar10", *args], *words) == ""
 
 
-def test_a_damaged_file_is_named_before_anything_is_trained(folder, capsys):
+def test_a_damaged_file_is_named_before_anything_is_trained(folder, fails):
     path = folder / "data_batch_1.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    assert fails(capsys, ["cifar10", "--data", str(folder)], str(path), "whole records") == ""
+    assert fails(["cifar10", "--data", str(folder)], str(path), "whole records") == ""
 
 
-def test_pictures_without_matplotlib_are_refused_before_training(monkeypatch, tmp_path, capsys):
+def test_pictures_without_matplotlib_are_refused_before_training(monkeypatch, tmp_path, fails):
     monkeypatch.setattr("fastnn.plots.available", lambda: False)
     args = ["cifar10", "--pictures", str(tmp_path / "p")]
-    assert fails(capsys, args, "need matplotlib: pip install") == ""
+    assert fails(args, "need matplotlib: pip install") == ""
     assert not (tmp_path / "p").exists()
 
 

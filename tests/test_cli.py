@@ -214,7 +214,7 @@ def test_train_on_csv_regression(tmp_path, rng, capsys):
     assert "Epoch" not in out
 
 
-def test_train_on_categories(tmp_path, rng, capsys):
+def test_train_on_categories(tmp_path, rng, capsys, fails):
     """The class is the category; its columns stay 0 and 1, the number is standardised."""
     kinds = rng.choice(["red", "green", "blue"], 90)
     numbers = rng.normal(500, 20, 90)
@@ -235,8 +235,8 @@ def test_train_on_categories(tmp_path, rng, capsys):
 
     assert main([*args, *more, "--categories", "colour,1", "--epochs", "1"]) == 0
     assert len(json.loads(data.read_text())["feature_names"]) == 3 + len(set(numbers))
-    fails(capsys, [*args, "--categories", "none"], "line 2, column 0 ('colour')", "'")
-    fails(capsys, [*args, "--categories", "color"], "did you mean 'colour'")
+    fails([*args, "--categories", "none"], "line 2, column 0 ('colour')", "'")
+    fails([*args, "--categories", "color"], "did you mean 'colour'")
 
 
 def test_train_without_test_rows(csv, tmp_path, capsys):
@@ -245,17 +245,6 @@ def test_train_without_test_rows(csv, tmp_path, capsys):
 
 
 # --- errors: one line, exit code 2 ---
-
-
-def fails(capsys, args, *parts, code=2):
-    assert main(args) == code
-    out, err = capsys.readouterr()
-    assert err.startswith("fastnn: error: ")
-    assert err.count("\n") == 1, err
-    assert err.endswith("\n")
-    for part in parts:
-        assert part in err
-    return out
 
 
 @pytest.mark.parametrize(
@@ -312,41 +301,41 @@ def fails(capsys, args, *parts, code=2):
         (["train", "--hidden", "9000000000000"], ["allocate"]),
     ],
 )
-def test_usage_errors(capsys, args, parts, tmp_path, monkeypatch):
+def test_usage_errors(fails, args, parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fails(capsys, args, *parts)
+    fails(args, *parts)
 
 
-def test_csv_errors(capsys, tmp_path, csv):
+def test_csv_errors(fails, tmp_path, csv):
     path = tmp_path / "bad.csv"
     path.write_text("a,b\n1,2\nx,3\n")
-    fails(capsys, ["train", "--data", str(path)], "bad.csv, line 3, column 0 ('a')", "'x'")
+    fails(["train", "--data", str(path)], "bad.csv, line 3, column 0 ('a')", "'x'")
     path.write_text("a,b\n1,x\n2,x\n")
-    fails(capsys, ["train", "--data", str(path)], "one class only, 'x'")
-    fails(capsys, ["train", "--data", str(csv), "--loss", "mse"], "line 2, column 2 ('kind')")
+    fails(["train", "--data", str(path)], "one class only, 'x'")
+    fails(["train", "--data", str(csv), "--loss", "mse"], "line 2, column 2 ('kind')")
     path.write_text("a,b\n1,x\n2,y\n3,z\n")
     args = ["train", "--data", str(path), "--loss", "sigmoid_cross_entropy"]
-    fails(capsys, args, "2 classes, got 3")
-    fails(capsys, ["train", "--data", str(csv), "--target", "knd"], "did you mean 'kind'")
-    fails(capsys, ["train", "--data", str(csv), "--test-fraction", "0.999"], "no row is left")
+    fails(args, "2 classes, got 3")
+    fails(["train", "--data", str(csv), "--target", "knd"], "did you mean 'kind'")
+    fails(["train", "--data", str(csv), "--test-fraction", "0.999"], "no row is left")
 
 
-def test_folder_that_can_not_be_written(capsys, tmp_path, monkeypatch):
+def test_folder_that_can_not_be_written(fails, tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    fails(capsys, ["info", "--json", str(tmp_path / "i.json")], "can't write there: Permission")
+    fails(["info", "--json", str(tmp_path / "i.json")], "can't write there: Permission")
 
 
 @pytest.mark.parametrize("backend", ["cython", "reference"])
-def test_a_loss_that_is_not_finite_is_one_line_with_a_hint(capsys, tmp_path, backend):
+def test_a_loss_that_is_not_finite_is_one_line_with_a_hint(fails, tmp_path, backend):
     path = tmp_path / "r.csv"
     path.write_text("".join(f"{i},{i * 1e6}.5\n" for i in range(20)).replace(".0.5", ".5"))
     args = ["train", "--data", str(path), "--optimizer", "sgd", "--learning-rate", "100"]
     more = ["--activation", "relu", "--epochs", "50", "--backend", backend]
     more += ["--json", str(tmp_path / "t.json")]
-    out = fails(capsys, [*args, *more], "isn't finite", "a smaller learning rate")
+    out = fails([*args, *more], "isn't finite", "a smaller learning rate")
     assert "regression" in out
     assert not (tmp_path / "t.json").exists()
 
@@ -361,12 +350,12 @@ def test_environment_with_an_unknown_backend():
     assert "did you mean 'numba'" in done.stderr
 
 
-def test_interrupt(capsys, monkeypatch):
+def test_interrupt(fails, monkeypatch):
     def interrupt(args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compare, "run", interrupt)
-    fails(capsys, ["compare"], "interrupted", code=130)
+    fails(["compare"], "interrupted", code=130)
 
 
 def test_settings_are_as_before_afterwards(capsys):

@@ -279,16 +279,6 @@ def test_the_same_figures_for_one_thread_and_two(folder, tmp_path):
 # --- errors: one line, exit code 2 ---
 
 
-def fails(capsys, args, *words):
-    assert main(args) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("fastnn: error: ")
-    assert err.count("\n") == 1, err
-    for word in words:
-        assert word in err
-    return out
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -308,29 +298,29 @@ def fails(capsys, args, *words):
         (["--pictures", "p", "--json", "p"], ["--json and --pictures name the same file"]),
     ],
 )
-def test_errors(capsys, args, words, tmp_path, monkeypatch):
+def test_errors(fails, args, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
-    assert fails(capsys, ["mnist", *args], *words) == ""
+    assert fails(["mnist", *args], *words) == ""
 
 
-def test_a_damaged_file_is_named_before_anything_is_trained(folder, capsys):
+def test_a_damaged_file_is_named_before_anything_is_trained(folder, fails):
     path = folder / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(struct.pack(">II", 2049, 20) + bytes([10] * 20)))
-    assert fails(capsys, ["mnist", "--data", str(folder)], str(path), "0..9, got 10") == ""
+    assert fails(["mnist", "--data", str(folder)], str(path), "0..9, got 10") == ""
 
 
-def test_one_image_is_too_few(folder, capsys):
+def test_one_image_is_too_few(folder, fails):
     write_mnist(folder, data := draw_mnist(10, 10))
     one = type(data)(**vars(data) | {"x_train": data.x_train[:1], "y_train": data.y_train[:1]})
     write_mnist(folder, one)
-    out = fails(capsys, ["mnist", "--data", str(folder)], "no row is left to train on (1 rows")
+    out = fails(["mnist", "--data", str(folder)], "no row is left to train on (1 rows")
     assert "Model" not in out
 
 
 @pytest.mark.usefixtures("few_drawn")
-def test_a_run_that_diverges(capsys, tmp_path):
+def test_a_run_that_diverges(fails, tmp_path):
     path = tmp_path / "m.json"
     args = ["mnist", "--optimizer", "sgd", "--learning-rate", "1e30", "--json", str(path)]
-    fails(capsys, args, "isn't finite", "a smaller learning rate")
+    fails(args, "isn't finite", "a smaller learning rate")
     assert not path.exists()
