@@ -453,14 +453,12 @@ def test_errors(fails, args, parts, tmp_path, monkeypatch):
     fails(["office31", *args], *parts)
 
 
-def test_data_that_can_not_be_split_or_asked_about(folder, capsys, tmp_path, fails):
+def test_data_that_can_not_be_split_or_asked_about(folder, tmp_path, fails):
     only = tmp_path / "only"
     only.mkdir()
     (folder / "amazon").rename(only / "amazon")
     args = ["office31", "--no-cache", *TINY, "--data", str(only)]
-    out = fails(
-        capsys, args, "at least 20" if len(list(only.rglob("*.png"))) < 20 else "one domain"
-    )
+    out = fails(args, "at least 20" if len(list(only.rglob("*.png"))) < 20 else "one domain")
     assert "Model" not in out
 
 
