@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import re
 import threading
 from pathlib import Path
 
@@ -486,17 +485,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 # --- the page ---
 
 ROOT = Path(fastnn.__file__).parents[1]
-
-
-def test_the_pages_code_runs_and_prints_what_it_says(capsys):
-    text = (ROOT / "docs" / "augmentation.md").read_text(encoding="utf-8")
-    pairs = re.findall(r"<!-- run -->\n```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
-    scope = {}
-    for code, output in pairs:
-        exec(code, scope)
-        assert capsys.readouterr().out == output
-    assert len(pairs) == 2
-    assert scope["images"].shape == (4, 32, 32, 3)
 
 
 def test_the_pages_picture_is_what_its_script_draws(tmp_path):

@@ -1,4 +1,4 @@
-"""The code in README.md, CONTRIBUTING.md and docs/optimizers.md works as it stands there."""
+"""The code in README.md, CONTRIBUTING.md and docs/ works as it stands there."""
 
 import importlib.util
 import re
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import functional
 from fastnn.ops import ACTIVATION_ALIASES, ACTIVATIONS
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,36 @@ def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
         exec(kernels, scope | arrays | {"b": rng.random(4), "images": images, "kernel": kernel})
     finally:
         fastnn.set_num_threads(threads)
+
+
+#: Pages whose code is run below as it stands. design.md quotes the source, optimizers.md has a test
+#: of its own.
+PAGES = sorted(
+    page.name
+    for page in (ROOT / "docs").glob("*.md")
+    if "```python" in page.read_text(encoding="utf-8")
+    and page.name not in ("design.md", "optimizers.md")
+)
+PYTHON_THEN_TEXT = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+    """And prints what a block of text right below it says."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if "from sklearn" in text:
+        pytest.importorskip("sklearn")
+    scope = {"__name__": "page"}
+    for code, output in PYTHON_THEN_TEXT.findall(text):
+        exec(code, scope)
+        printed = capsys.readouterr().out
+        if output:
+            assert printed == output
+
+
+def test_the_pages_with_code_are_found():
+    assert {"normalization.md", "training.md", "transfer.md", "zoo.md"} < set(PAGES)
 
 
 def test_the_optimizers_pages_code_runs(capsys):
@@ -154,10 +185,9 @@ def test_the_page_of_activations_has_them_all():
     assert named - {"PReLU", "Maxout"} == {*ACTIVATIONS, *ACTIVATION_ALIASES}
     assert first_column(formulas) - {"PReLU", "Maxout"} == {*ACTIVATIONS, *ACTIVATION_ALIASES}
     assert first_column(weights) == set(fastnn.initializers.NAMED)
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    scope = {}
-    exec(code, scope)
-    assert scope["net"].predict(np.zeros((2, 64))).shape == (2, 10)
+    for name in named & {*ACTIVATIONS} - {"identity", "gelu_tanh"}:
+        assert callable(getattr(functional, name))
+        assert hasattr(functional, f"{name}_backward") == (name != "heaviside")
 
 
 def test_the_picture_of_activations_is_drawn(tmp_path):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -363,18 +360,6 @@ def test_what_add_and_pop_refuse(rng):
         net.add(Activation("relu"))
     unbuilt = Sequential([Dense(4), Dense(3)])
     assert unbuilt.pop().units == 3
-
-
-def test_the_pages_code_runs(capsys):
-    text = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text(encoding="utf-8")
-    freeze, *rest = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    scope = {"layer": Dense(3), "net": Sequential([Dense(3)])}
-    exec(freeze, scope)
-    assert not scope["layer"].trainable
-    for code in rest:
-        exec(code, scope)
-    assert capsys.readouterr().out == "True\n(1, 5, 3, 10)\n"
-    assert len(rest) == 4
 
 
 def test_a_popped_layer_is_not_frozen_any_more(rng):

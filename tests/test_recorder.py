@@ -544,18 +544,6 @@ def test_the_docs_script(path):
     assert "Decision boundary" in path.read_text()
 
 
-def test_the_docs_code(path, monkeypatch, capsys):
-    monkeypatch.chdir(path.parent)
-    code, more = re.findall(r"```python\n(.*?)```", (DOCS / "recorder.md").read_text(), re.DOTALL)
-    scope = {}
-    exec(code.replace("epochs=20", "epochs=1"), scope)
-    assert "Activations" in path.read_text()
-    recorder = Recorder(path)
-    scope["net"].fit(scope["x"], scope["y"], callbacks=[recorder])
-    exec(more, {"recorder": recorder})
-    assert "Epoch 1/1" in capsys.readouterr().out
-
-
 # --- the commands ---
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fastnn import Dense, check_gradients, optimizers, zoo
-from fastnn.layers import Conv2D
+from fastnn.functional import local_response_norm
+from fastnn.layers import Conv2D, LocalResponseNormalization
 
 
 def leaves(net, kind):
@@ -88,6 +89,21 @@ def test_it_trains_and_comes_back_from_a_file(name, rng, tmp_path):
     other = SMALL[name]()
     other.load_weights(tmp_path / "w.safetensors")
     np.testing.assert_array_equal(net.predict(x), other.predict(x))
+
+
+@pytest.mark.parametrize("name", ["alexnet-groups", "zfnet", "googlenet"])
+def test_local_response_normalisation_is_the_papers(name, rng):
+    """Krizhevsky, Sutskever and Hinton (2012), section 3.3: a_i / (k + α Σ a_j²)^β, no mean."""
+    k, n, alpha, beta = 2, 5, 1e-4, 0.75
+    a = rng.uniform(0, 300, 96)
+    want = np.empty(96)
+    for i in range(96):
+        total = sum(a[j] ** 2 for j in range(max(0, i - n // 2), min(95, i + n // 2) + 1))
+        want[i] = a[i] / (k + alpha * total) ** beta
+    layers = leaves(zoo.get(name), LocalResponseNormalization)
+    assert len(layers) == 2
+    for layer in layers:
+        np.testing.assert_allclose(local_response_norm(a[None], *layer.numbers), want[None], 1e-12)
 
 
 def test_gradients_of_shortcuts(rng):
