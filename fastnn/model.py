@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,6 +101,13 @@ class Sequential:
             self.add(layer)
         if input_shape is not None:
             self.build(input_shape)
+
+    def __reduce__(self) -> NoReturn:
+        """Neither pickled nor copied: parameters are views, and kernels are no data."""
+        raise TypeError(
+            "Sequential: a model can't be pickled or copied; use save_weights(path), or get_weights(), "
+            "and load_weights(path), or set_weights(weights), in a new model of the same layers"
+        )
 
     # --- construction ---
 
@@ -574,9 +581,11 @@ class Sequential:
 
     def set_weights(self, weights: Mapping[str, ArrayLike]) -> None:
         """Set all parameters by name; raises ``ValueError``, changing nothing, if one misfits."""
-        self._set_weights("set_weights", weights)
+        self._set_weights("set_weights", weights, "fiu")
 
-    def _set_weights(self, where: str, weights: Mapping[str, ArrayLike]) -> None:
+    def _set_weights(self, where: str, weights: Mapping[str, ArrayLike], kinds: str) -> None:
+        if not isinstance(weights, Mapping):
+            raise TypeError(f"{where}: weights must be a dict by name, got {weights!r}")
         parameters = {p.name: p for p in self._require_built().parameters}
         if set(weights) != set(parameters):
             missing, extra = set(parameters) - set(weights), set(weights) - set(parameters)
@@ -587,12 +596,14 @@ class Sequential:
             )
         arrays = {name: np.asarray(weights[name]) for name in parameters}
         for name, array in arrays.items():
-            if array.shape != parameters[name].shape:
-                raise ValueError(
-                    f"{where}: {name} must have shape {parameters[name].shape}, got {array.shape}"
-                )
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"{where}: {name} must hold numbers, got dtype {array.dtype}")
+            shape, least = parameters[name].shape, parameters[name].least
+            if array.shape != shape:
+                raise ValueError(f"{where}: {name} must have shape {shape}, got {array.shape}")
+            if array.dtype.kind not in kinds:
+                numbers = "numbers" if "i" in kinds else "floats"
+                raise ValueError(f"{where}: {name} must hold {numbers}, got dtype {array.dtype}")
+            if least is not None and len(bad := array[~(array >= least)]):
+                raise ValueError(f"{where}: {name} must be >= {least} everywhere, got {bad[0]}")
         for name, array in arrays.items():
             parameters[name].value[...] = array
 
@@ -626,7 +637,7 @@ class Sequential:
             raise ValueError(
                 f"load_weights: {path} is not a whole safetensors file: {error}"
             ) from None
-        self._set_weights(f"load_weights: {path}", weights)
+        self._set_weights(f"load_weights: {path}", weights, "f")
 
     # --- description ---
 

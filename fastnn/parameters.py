@@ -66,6 +66,8 @@ class Parameter:
         self.streams = streams and regularizer is None
         #: whether the optimizer may train it, and whether it does: its layer may be frozen
         self.learned = self.trainable = learned
+        #: no element may be less, where this is set
+        self.least: float | None = None
         self.value: Array = np.empty(0)
         self.gradient: Array | None = None
         self.state: tuple[Array, ...] = ()

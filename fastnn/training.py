@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -316,6 +317,12 @@ def fit(
     recorded = [*figures(model, validation is not None), *waits, "learning_rate", "seconds"]
     store = model.store
     assert store is not None
+    if not store.trained:
+        warnings.warn(
+            "fit: nothing is trained: all layers are frozen (trainable=False), or have no weights",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     with (
         attended(model, callbacks, recorded, (inputs, labels)),
         closing(progress),

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -81,6 +81,15 @@ def test_a_pickled_network_guesses_the_same(digits):
     copy = pickle.loads(pickle.dumps(net))
     np.testing.assert_array_equal(copy.predict_proba(x_test), net.predict_proba(x_test))
     assert net.network_.predict(x_test[:1]).shape == (1, 10), "the original is as it was"
+
+
+def test_processes_of_joblib_take_it(digits):
+    x, y, x_test, _ = digits
+    net = NetworkClassifier((8,), epochs=2, random_state=0)
+    one, two = (BaggingClassifier(net, 2, n_jobs=n, random_state=0).fit(x, y) for n in (1, 2))
+    np.testing.assert_array_equal(one.predict_proba(x_test), two.predict_proba(x_test))
+    scores = [cross_val_score(two.estimators_[0], x, y, cv=2, n_jobs=n) for n in (1, 2)]
+    np.testing.assert_array_equal(*scores)
 
 
 def test_one_class_is_an_error(digits):

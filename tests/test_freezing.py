@@ -253,6 +253,17 @@ def test_a_change_needs_compile(rng):
         Dense(3).trainable = "no"
 
 
+@pytest.mark.parametrize("layers", [[Flatten(), Dense(3)], [Flatten()]])
+def test_fit_says_that_nothing_is_trained(layers, rng):
+    x = rng.standard_normal((6, 1, 3))
+    net = Sequential(layers, (1, 3))
+    net.trainable = False
+    net.compile()
+    with pytest.warns(RuntimeWarning, match="fit: nothing is trained: all layers are frozen") as w:
+        net.fit(x, [0, 1, 2] * 2, epochs=2, verbose=0)
+    assert [one.filename for one in w] == [__file__]
+
+
 class Scale(Layer):
     """A layer that knows nothing of freezing, and has statistics."""
 

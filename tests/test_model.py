@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import re
 import stat
 import sys
@@ -685,6 +687,30 @@ def test_set_weights_checks_all_before_it_sets_one():
     assert bits(net.get_weights()) == before
     net.set_weights({"dense/w": [[1, 2], [3, 4]], "dense/b": [5, 6]})
     np.testing.assert_array_equal(net.predict([[1.0, 1.0]]), [[9, 12]])
+
+
+def test_set_weights_takes_a_dict_by_name():
+    net = Sequential([Dense(2)], (2,))
+    with pytest.raises(TypeError, match="set_weights: weights must be a dict by name, got 3"):
+        net.set_weights(3)
+
+
+def test_a_file_of_integers_is_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    net, path = Sequential([Dense(2)], (2,)), tmp_path / "w"
+    save_file({"dense/w": np.ones((2, 2), np.int8), "dense/b": np.ones(2, np.float32)}, path)
+    refuses_to_load(net, path, "load_weights: .*w: dense/w must hold floats, got dtype int8")
+
+
+def test_a_model_is_neither_pickled_nor_copied(data):
+    net = Sequential([Dense(3)], (4,))
+    net.compile()
+    for make in (pickle.dumps, copy.copy, copy.deepcopy):
+        for _ in range(2):  # before it is used, and after
+            with pytest.raises(TypeError, match=r"Sequential: a model can't be .*save_weights"):
+                make(net)
+            net.fit(*data, verbose=0)
 
 
 def test_get_weights_are_copies():

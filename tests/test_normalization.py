@@ -334,6 +334,20 @@ def test_nothing_is_folded_into_a_maximum(pieces, rng):
     np.testing.assert_array_equal(folded.predict(x), net.predict(x))
 
 
+@pytest.mark.parametrize("value", [-0.5, np.nan])
+def test_a_variance_is_not_negative(value, tmp_path):
+    net = Sequential([BatchNormalization()], (2,))
+    good = net.get_weights()
+    net.layers[0].moving_variance.value[1] = value
+    net.save_weights(tmp_path / "w")
+    bad = net.get_weights()
+    net.set_weights(good)
+    for give in (lambda: net.set_weights(bad), lambda: net.load_weights(tmp_path / "w")):
+        with pytest.raises(ValueError, match=rf"/moving_variance must be >= 0.0 .*, got {value}"):
+            give()
+    assert (net.get_weights()["batchnormalization/moving_variance"] == 1).all()
+
+
 def test_folding_needs_a_built_model():
     with pytest.raises(ValueError, match="fold_batch_norm: the model isn't built"):
         fastnn.fold_batch_norm(foldable())

@@ -53,6 +53,7 @@ class BatchNormalization(Layer):
         zero, one = initializers.Constant(0.0), initializers.Constant(1.0)
         self.moving_mean = self.add_parameter("moving_mean", shape, zero, learned=False)
         self.moving_variance = self.add_parameter("moving_variance", shape, one, learned=False)
+        self.moving_variance.least = 0.0
         return input_shape
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
