@@ -105,8 +105,8 @@ class Sequential:
     def __reduce__(self) -> NoReturn:
         """Neither pickled nor copied: parameters are views, and kernels are no data."""
         raise TypeError(
-            "Sequential: a model can't be pickled or copied; use save_weights(path), or get_weights(), "
-            "and load_weights(path), or set_weights(weights), in a new model of the same layers"
+            "Sequential: a model isn't pickled or copied; save_weights (or get_weights) keeps its "
+            "weights, load_weights (or set_weights) gives them to a new model of the same layers"
         )
 
     # --- construction ---
@@ -386,6 +386,7 @@ class Sequential:
         """Buffers and kernels for a batch of n on the backend in force; cheap if unchanged."""
         key = (n, training, needs_dx, backends.selection())
         if key != self._bound:
+            self._bound = ()  # a layer may fail when others have other buffers already
             self.kernels = backends.kernels(self.dtype)
             self.chain.bind(n, self.kernels, needs_dx)
             self._input = self.chain.buffer("x", (n, *self.chain.input_shape))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn.augmentation import ten_crop
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
 from fastnn.functional import check_bool, check_count
@@ -49,10 +51,12 @@ class Recorder(Callback):
     more than 12 layers, 12; ``layers`` names others, with all their parameters.
 
     Outputs are those for ``samples`` samples in inference, drawn by ``seed`` from the training
-    data or from ``data``, a pair (x, y) as ``fit`` takes it (needed where augmentation changes the
-    size of images). No random number of the network's is
-    used and nothing of it is changed, so it learns as without, to the bit. (With ``every``, ``fit``
-    can't look ahead over a snapshot; backends other than Cython's may then round differently.)
+    data or from ``data``, a pair (x, y) as ``fit`` takes it. Of images that are larger than the
+    network's, as with ``random_crop``, the middle is taken; for smaller ones ``data`` is needed. If
+    the network fails there, outputs are missing, a ``RuntimeWarning`` says so once, and training
+    goes on. No random number of the network's is used and nothing of it is changed, so it learns as
+    without, to the bit. (With ``every``, ``fit`` can't look ahead over a snapshot; backends other
+    than Cython's may then round differently.)
 
     Gradients are those of the last step, as ``get_gradients`` has them. Those of large dense
     weights aren't stored and can't be seen, unless ``keep_gradients=True``: all are written to
@@ -107,9 +111,12 @@ class Recorder(Callback):
         self._ends = ends
         rng = np.random.default_rng(self.seed)
         # Augmentation may take images of another size than the network does.
-        fits = x.shape[1:] == model.chain.input_shape
+        shape = model.chain.input_shape
+        fits = all(n >= m for n, m in zip(x.shape[1:], shape, strict=True))
         rows = np.sort(rng.permutation(len(x))[: self.samples if fits else 0])
         self._samples = x[rows]
+        if fits and x.shape[1:] != shape:
+            self._samples = ten_crop(self._samples, (shape[0], shape[1]))[4]
         self._first = next((one for one in layers if isinstance(one, Conv2D)), None)
         self._snapshots: _Thinned[Snapshot] = _Thinned(_SNAPSHOTS)
         self._pictures: _Thinned[Picture] = _Thinned(_PICTURES)
@@ -125,7 +132,7 @@ class Recorder(Callback):
             plane=self._plane(x, labels, rng),
             not_stored=[p.name for p in self._parameters if p.trainable and p.gradient is None],
             left_out=left_out,
-            unfit=None if fits else (x.shape[1:], model.chain.input_shape),
+            unfit=None if fits else (x.shape[1:], shape),
         )
         with self._timed():
             self._take()
@@ -212,7 +219,21 @@ class Recorder(Callback):
         weights = {p.name: distribution(p.value) for p in self._parameters}
         stored = self._parameters if step > self.record.first_step else []
         gradients = {p.name: distribution(p.gradient) for p in stored if p.gradient is not None}
-        return Snapshot(step, weights, gradients, self._outputs())
+        return Snapshot(step, weights, gradients, self._tried(self._outputs) or {})
+
+    def _tried(self, run: Callable[[], T]) -> T | None:
+        """What ``run`` gives; None, with a warning for the first, if the network fails."""
+        try:
+            return run()
+        except Exception as error:
+            if not self.record.failed:
+                self.record.failed = f"{type(error).__name__}: {error}"
+                warnings.warn(
+                    f"Recorder: outputs can't be seen at step {self._step}: {self.record.failed}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            return None
 
     def _outputs(self) -> dict[str, Array]:
         """Distributions of what the layers give for the samples, if there are any."""
@@ -243,8 +264,9 @@ class Recorder(Callback):
             along = (np.arange(_CELLS) + 0.5) / _CELLS
             across, up = left + along * (right - left), bottom + along * (top - bottom)
             grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-            outputs, name = self.model.predict(grid), self.model.heads[0].name
-            classes = _classes(outputs[name] if name else outputs, 0.0).reshape(_CELLS, _CELLS)
+            outputs, name = self._tried(lambda: self.model.predict(grid)), self.model.heads[0].name
+            if outputs is not None:
+                classes = _classes(outputs[name] if name else outputs, 0.0).reshape(_CELLS, _CELLS)
         return Picture(step, filters, classes)
 
     # --- the page ---

@@ -86,6 +86,8 @@ class Record:
     left_out: int = 0
     #: shapes of a sample and of the network's input, if they differ
     unfit: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    #: why the network couldn't be run, if it couldn't
+    failed: str = ""
     #: seconds since training began, and those that recording took
     seconds: float = 0.0
     recording: float = 0.0
@@ -110,6 +112,8 @@ def record_page(record: Record) -> Page:
             "No activations: samples are {}, the network takes {}. Recorder(data=(x, y)) gives "
             "samples that fit.".format(*map(batch_of, record.unfit))
         )
+    if record.failed:
+        page.note(f"Outputs are missing where the network failed: {record.failed}")
     page.heading("The network")
     page.table(["layer", "what it is", "output", "parameters"], record.network, left=3)
     return page
@@ -142,12 +146,15 @@ def _curves(page: Page, record: Record) -> None:
 
 def _boundary(page: Page, record: Record) -> None:
     plane = record.plane
-    if plane is None:
+    pictures = {
+        f"step {number(p.step)}": p.classes for p in record.pictures if p.classes is not None
+    }
+    if plane is None or not pictures:
         return
     page.text("Areas are what the network says of each point of the plane, marks are samples.")
     page.regions(
         "Decision boundary",
-        {f"step {number(p.step)}": p.classes for p in record.pictures if p.classes is not None},
+        pictures,
         plane.extent,
         [f"class {i}" for i in range(plane.classes)],
         plane.points,

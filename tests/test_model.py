@@ -708,9 +708,24 @@ def test_a_model_is_neither_pickled_nor_copied(data):
     net.compile()
     for make in (pickle.dumps, copy.copy, copy.deepcopy):
         for _ in range(2):  # before it is used, and after
-            with pytest.raises(TypeError, match=r"Sequential: a model can't be .*save_weights"):
+            with pytest.raises(TypeError, match=r"model isn't pickled .*save_weights"):
                 make(net)
             net.fit(*data, verbose=0)
+
+
+def test_a_failing_bind_is_done_again():
+    class Once(Dense):
+        def bind(self, n, kernels, needs_dx):
+            if n == 7:
+                raise MemoryError("no room")
+            super().bind(n, kernels, needs_dx)
+
+    net = Sequential([Dense(3), Once(2)], (4,), seed=1)
+    x = np.ones((7, 4))
+    y = net.predict(x[:5])
+    with pytest.raises(MemoryError, match="no room"):
+        net.predict(x)
+    np.testing.assert_array_equal(net.predict(x[:5]), y)
 
 
 def test_get_weights_are_copies():

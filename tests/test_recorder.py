@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -201,17 +202,54 @@ def test_frozen_layers_have_no_gradients_and_that_is_said_of_none(path, rng):
 
 
 def test_images_that_augmentation_crops(path, rng):
-    crop = Augmentation(random_crop=6)
     x, y = rng.random((20, 8, 8, 1)), [0, 1] * 10
-    for data, there in ((None, False), ((x[:, 1:7, 1:7], y), True)):
+    found = []
+    for data in (None, (x[:, 1:7, 1:7], y)):
         net = Sequential([Flatten(), Dense(2)], input_shape=(6, 6, 1), seed=1)
         net.compile("sgd")
         recorder = Recorder(path, data=data)
-        net.fit(x, y, augment=crop, verbose=0, callbacks=[recorder])
-        assert bool(recorder.record.snapshots[-1].activations) is there
+        crop = Augmentation(random_crop=6)
+        net.fit(x, y, augment=crop, seed=1, verbose=0, callbacks=[recorder])
+        found.append(recorder.record.snapshots[-1].activations["dense"])
         html = path.read_text()
-        assert ("samples are (N, 8, 8, 1), the network takes (N, 6, 6, 1)" in html) is not there
+        assert "No activations" not in html
         assert "Waiting" not in html
+    np.testing.assert_array_equal(*found)
+
+
+def test_images_that_augmentation_enlarges(path, rng):
+    net = Sequential([Flatten(), Dense(2)], input_shape=(10, 10, 1), seed=1)
+    net.compile("sgd")
+    recorder, grow = Recorder(path), Augmentation(random_crop=10, padding=1)
+    x, y = rng.random((20, 8, 8, 1)), [0, 1] * 10
+    net.fit(x, y, augment=grow, verbose=0, callbacks=[recorder])
+    assert not recorder.record.snapshots[-1].activations
+    assert "samples are (N, 8, 8, 1), the network takes (N, 10, 10, 1)" in path.read_text()
+
+
+class Small(Dense):
+    """Has no room for more than 30 samples."""
+
+    def bind(self, n, kernels, needs_dx):
+        if n > 30:
+            raise MemoryError("no room")
+        super().bind(n, kernels, needs_dx)
+
+
+def test_training_goes_on_when_the_network_fails_in_a_snapshot(path, xor):
+    weights = []
+    for recorders in ([], [Recorder(path, every=1, samples=60)]):
+        net = Sequential([Dense(6, "tanh"), Small(2)], input_shape=(2,), seed=1)
+        net.compile("sgd")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            net.fit(*xor, batch_size=30, epochs=2, seed=1, verbose=0, callbacks=recorders)
+        text = "Recorder: outputs can't be seen at step 0: MemoryError: no room"
+        assert [str(one.message) for one in said] == [text] * len(recorders)
+        weights.append(b"".join(a.tobytes() for a in net.get_weights().values()))
+    assert weights[0] == weights[1]
+    assert [one.step for one in recorders[0].record.snapshots] == [0, 1, 2, 3, 4]
+    assert "the network failed: MemoryError: no room" in path.read_text()
 
 
 def test_layers_in_layers_are_seen(path, rng):
