@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,8 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"fastnn {fastnn.__version__}\n"
 
 
-def test_help_names_the_commands(capsys):
+def test_help_names_the_commands(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(command in out for command in COMMANDS)
@@ -44,6 +46,8 @@ def test_help_names_the_commands(capsys):
         assert main([command, "--help"]) == 0
         out = capsys.readouterr().out
         assert all(o in out for o in ("--threads", "--seed", "--backend", "--json"))
+        assert not re.search(r"default: [^)]*\)\s*\(default", out), "a default told twice"
+        assert not re.search(r"\w-\n", out), "a name cut in two"
 
 
 def test_python_m_fastnn():

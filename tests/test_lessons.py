@@ -146,6 +146,7 @@ def test_the_list(capsys):
     for lesson in LESSONS.values():
         assert lesson.question in out
         assert lesson.claim in out
+        assert lesson.data in out
 
 
 def test_all_goes_on_after_a_claim_that_fails(monkeypatch, capsys, tmp_path):

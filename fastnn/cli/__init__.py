@@ -35,10 +35,12 @@ COMMANDS = {
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        prog="fastnn", description="A neural-network engine for CPUs that reads in an evening."
+        prog="fastnn",
+        description="A neural-network engine for CPUs whose source reads in an evening.",
+        epilog="fastnn COMMAND --help says more of each.",
     )
     parser.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
-    commands = parser.add_subparsers(metavar="command", title="commands")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name, module in COMMANDS.items():
         text = (module.__doc__ or "").strip()
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text)

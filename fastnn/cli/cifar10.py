@@ -26,8 +26,8 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument_group("network").add_argument(
         "--batch-norm", action="store_true", help="batch normalisation before every ReLU"
     )
-    images.add_training_options(parser, "rmsprop", batch_size=128)
-    parser.add_argument("--steps", type=count(1), metavar="N",
+    add = images.add_training_options(parser, "rmsprop", batch_size=128)
+    add("--steps", type=count(1), metavar="N",
         help=f"updates; {_STEPS[0]} if unset, {_DRAWN_STEPS[0]} for drawn images")  # fmt: skip
     images.add_output_options(
         parser,

@@ -1,8 +1,8 @@
 """The ledger: what each optimizer costs in time and memory, on every backend, and what it gains.
 
-Each row is measured in a process of its own; SGD is what the others are compared with. Data are
-built in: the handwritten digits, and images drawn by the program in place of Office-31 and of
-CIFAR-10.
+Each row is measured in a process of its own; SGD is what the others are compared with. --backend
+keeps to one backend. Data are built in: the handwritten digits, and images drawn by the program in
+place of Office-31 and of CIFAR-10.
 """
 
 from __future__ import annotations
@@ -41,15 +41,21 @@ def add_options(parser: CommandParser) -> None:
     add("--quick", action="store_true",
         help="two networks, three optimizers, fewer steps: about half a minute")  # fmt: skip
     add("--networks", type=names("network", ledger.NETWORKS), metavar="NAMES",
-        help=f"of {','.join(ledger.NETWORKS)}; all if unset")  # fmt: skip
+        help=f"of {', '.join(ledger.NETWORKS)}, with commas between; all if unset")  # fmt: skip
     add("--optimizers", type=names("optimizer", ledger.OPTIMIZERS), metavar="NAMES",
-        help=f"of {','.join(ledger.OPTIMIZERS)}; all if unset")  # fmt: skip
+        help=f"of {', '.join(ledger.OPTIMIZERS)}; all if unset")  # fmt: skip
     add("--states", type=names("state", STATES), metavar="NAMES",
-        help=f"of the optimizers: of {','.join(STATES)} (full: float32); all if unset")  # fmt: skip
+        help=f"how optimizers keep their state: of {', '.join(STATES)} (full: float32); all if "
+        "unset")  # fmt: skip
     add("--peers", type=names("peer", (*_PEER_NAMES, "none")), metavar="NAMES",
-        help=f"of {','.join(_PEER_NAMES)}, or none; those installed if unset, "
+        help=f"of {', '.join(_PEER_NAMES)}, or none; those installed if unset, "
         "none with --quick")  # fmt: skip
-    add("--steps", type=count(1), metavar="N", help="training steps of every row; by network")
+    add(
+        "--steps",
+        type=count(1),
+        metavar="N",
+        help="training steps of every row; if unset, each network has its own number",
+    )
     add("--budget", type=number(0.1), default=20.0, metavar="SECONDS",
         help="training of a row ends after this time, if not before")  # fmt: skip
     add("--html", type=output, metavar="FILE", help="also write a page with charts to FILE")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,13 @@ def add_data_options(parser: CommandParser, title: str, files: str) -> None:
     )
 
 
-def add_training_options(parser: CommandParser, optimizer: str, batch_size: int) -> None:
-    """--optimizer, --learning-rate, --cosine, --batch-size, --augment and --workers."""
+def add_training_options(
+    parser: CommandParser, optimizer: str, batch_size: int
+) -> Callable[..., Any]:
+    """--optimizer, --learning-rate, --cosine, --batch-size, --augment and --workers.
+
+    Returns the group's ``add_argument``, for more.
+    """
     add = parser.add_argument_group("training").add_argument
     add("--optimizer", type=name("optimizer", optimizers.OPTIMIZERS), default=optimizer,
         metavar="NAME", help=", ".join(optimizers.OPTIMIZERS))  # fmt: skip
@@ -63,7 +69,8 @@ def add_training_options(parser: CommandParser, optimizer: str, batch_size: int)
     add("--batch-size", type=count(1), default=batch_size, metavar="N", help="images per update")
     add("--augment", action="store_true", help="change the training images a little, each time")
     add("--workers", type=count(0, MAX_THREADS), default=0, metavar="N",
-        help="threads that prepare batches while the network computes (default: none)")  # fmt: skip
+        help="threads that prepare batches while the network computes")  # fmt: skip
+    return add
 
 
 def add_output_options(parser: CommandParser, report: str) -> None:

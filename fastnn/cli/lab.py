@@ -1,4 +1,4 @@
-"""Five optimizers, written by hand, and scikit-learn on the handwritten digits, by many seeds."""
+"""Five optimizers, written by hand, and scikit-learn on the handwritten digits, with many seeds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn lab``."""
     add = parser.add_argument
     add("--optimizers", type=names("optimizer", _NAMES), metavar="NAMES",
-        help=f"of {','.join(_NAMES)}; all if unset")  # fmt: skip
+        help=f"of {', '.join(_NAMES)}, with commas between; all if unset")  # fmt: skip
     add("--seeds", type=seeds, metavar="SEEDS",
         help="of the runs, such as 1,2,3 or 0-9; ten from --seed on if unset")  # fmt: skip
     add("--epochs", type=count(1), default=EPOCHS, metavar="N", help="passes over the samples")

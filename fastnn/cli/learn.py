@@ -23,14 +23,20 @@ from fastnn.panels import draw_panels
 def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn learn``."""
     add = parser.add_argument
-    add("name", nargs="?", type=name("lesson", LESSONS), metavar="NAME", help=", ".join(LESSONS))
-    add("--list", action="store_true", help="say what the lessons are")
+    add("name", nargs="?", type=name("lesson", LESSONS), metavar="NAME",
+        help=f"the lesson: {', '.join(LESSONS)}")  # fmt: skip
+    add(
+        "--list",
+        action="store_true",
+        help="say what each lesson asks and claims, and which data it takes",
+    )
     add("--all", action="store_true", help="run them one after another")
     add("--data", type=Path, metavar="FOLDER",
-        help="the real set, where a lesson takes one; built-in or drawn if unset")  # fmt: skip
+        help="the real set, where a lesson takes one (--list says); built-in or drawn if "
+        "unset")  # fmt: skip
     add("--out", type=folder, default=Path("lessons"), metavar="FOLDER",
-        help="for the picture, NAME.png")  # fmt: skip
-    add("--quick", action="store_true", help="a reduced size: seconds, and weaker figures")
+        help="where its picture goes, NAME.png")  # fmt: skip
+    add("--quick", action="store_true", help="a reduced size: a few seconds, and weaker figures")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -92,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
 def _listed() -> str:
     return "\n".join(
         f"{lesson.name} ({lesson.seconds:g} s): {lesson.question}\n    {lesson.claim}"
+        + (f"\n    --data: {lesson.data}" if lesson.data else "")
         for lesson in LESSONS.values()
     )
 

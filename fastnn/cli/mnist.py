@@ -28,9 +28,8 @@ def add_options(parser: CommandParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--network", type=name("network", _NETWORKS), default="cnn", metavar="NAME",
         help=", ".join(_NETWORKS))  # fmt: skip
-    images.add_training_options(parser, "adam", batch_size=64)
-    parser.add_argument("--epochs", type=count(1), default=3, metavar="N",
-        help="passes over the training images")  # fmt: skip
+    add = images.add_training_options(parser, "adam", batch_size=64)
+    add("--epochs", type=count(1), default=3, metavar="N", help="passes over the training images")
     images.add_output_options(parser, "epochs between report lines (default: 1)")
 
 

@@ -77,16 +77,17 @@ def add_options(parser: CommandParser) -> None:
     runs = parser.add_argument_group("runs: every network with every optimizer, for every seed")
     add = runs.add_argument
     add("--hidden", type=sizes, metavar="SIZES",
-        help="sizes of the hidden layers, or none; the text's three networks if unset")  # fmt: skip
+        help="sizes of the hidden layers, such as 64,32,10, or none; the text's three networks if "
+        "unset")  # fmt: skip
     add("--optimizer", type=name("optimizer", (*OPTIMIZERS, "both")), default="both",
         metavar="NAME", help=f"both (sgd and adam) or one of {', '.join(OPTIMIZERS)}")  # fmt: skip
     add("--learning-rate", type=number(0), default=1e-4, metavar="R", help="of any optimizer")
     add("--epochs", type=count(1), metavar="N",
         help=f"passes over the training images; 50 if unset, {_DRAWN_EPOCHS} for drawn "
         "images")  # fmt: skip
-    add("--seeds", type=seeds, metavar="A,B,… or A-B",
-        help="a run for each of these seeds, in place of the one of --seed; a seed decides the "
-        "split, the weights and the order of the images, and 1234 is the text's split")  # fmt: skip
+    add("--seeds", type=seeds, metavar="SEEDS",
+        help="a run for each of these, such as 1,2,3 or 0-9, in place of the one of --seed; a "
+        "seed decides split, weights and order of the images; 1234 is the text's")  # fmt: skip
     add("--scale", action="store_true",
         help="divide the inputs by 255; the text takes them as they are")  # fmt: skip
     add("--state", type=name("state", STATES), default="full", metavar="NAME",

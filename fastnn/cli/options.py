@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,10 @@ from fastnn.files import write_atomically
 
 
 class _Help(argparse.HelpFormatter):
-    """Adds the default, where there is one."""
+    """Adds the default, where there is one, and leaves names such as adagrad-da in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         none = action.default is None or action.default is False
@@ -46,12 +50,13 @@ class CommandParser(argparse.ArgumentParser):
             "--threads",
             type=count(1, MOST_THREADS),
             metavar="N",
-            help="threads of the kernels; all CPUs if unset",
+            help="threads of the kernels; FASTNN_NUM_THREADS or all CPUs if unset",
         )
         add("--seed", type=count(0, MOST_SEED), default=0, metavar="N",
-            help="of weights, order and splits")  # fmt: skip
+            help="of all that is drawn at random: weights, order, splits")  # fmt: skip
         add("--backend", type=name("backend", (*BACKENDS, "auto")), metavar="NAME",
-            help=f"{', '.join(BACKENDS)} or auto")  # fmt: skip
+            help=f"{', '.join(BACKENDS)}, or auto: the first of them that works; "
+            "FASTNN_BACKEND or auto if unset")  # fmt: skip
         add("--json", type=output, metavar="FILE", help="also write the figures to FILE")
 
 
@@ -70,7 +75,7 @@ def _typed(function: Callable[[str], Any]) -> Callable[[str], Any]:
 def add_record_option(add: Callable[..., Any]) -> None:
     """--record, by the ``add_argument`` of a parser or a group."""
     add("--record", type=output, metavar="FILE",
-        help="write a page on which the network is seen learning to FILE (HTML)")  # fmt: skip
+        help="write a page to FILE (HTML) on which the network is seen learning")  # fmt: skip
 
 
 #: What every generator of random numbers takes, with some room for the seeds after it.

@@ -36,12 +36,12 @@ def add_options(parser: CommandParser) -> None:
     """The options of ``fastnn paths``."""
     add = parser.add_argument
     add("--surfaces", type=names("surface", SURFACES), metavar="NAMES",
-        help=f"of {','.join(SURFACES)}; all if unset")  # fmt: skip
+        help=f"of {', '.join(SURFACES)}, with commas between; all if unset")  # fmt: skip
     add("--optimizers", type=names("optimizer", OPTIMIZERS), metavar="NAMES",
-        help=f"of {','.join(OPTIMIZERS)}; {','.join(DEFAULT)} if unset")  # fmt: skip
+        help=f"of {', '.join(OPTIMIZERS)}; {', '.join(DEFAULT)} if unset")  # fmt: skip
     add("--steps", type=count(1, 10_000), default=STEPS, metavar="N", help="of each path")
     add("--rate", type=number(0), metavar="RATE",
-        help="for all; the best of a grid, for each path by itself, if unset")  # fmt: skip
+        help="learning rate of all paths; if unset, each path has the best of a grid")  # fmt: skip
     add("--start", type=point, metavar="X,Y",
         help="of the paths, for one surface; if X < 0 with a =, as in --start=-1,2")  # fmt: skip
     add("--pictures", type=folder, metavar="FOLDER",

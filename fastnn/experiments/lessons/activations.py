@@ -196,5 +196,5 @@ LESSON = Lesson(
     claim="sigmoid's slope is at most 1/4 and mostly flat for large z, its positive values make "
     "gradients of one sign, and a network learns slower with it than with ReLU",
     run=run,
-    seconds=15,
+    seconds=10,
 )

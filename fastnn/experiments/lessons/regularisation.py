@@ -116,5 +116,5 @@ LESSON = Lesson(
     question="How is a network kept from learning by heart?",
     claim="L1, L2 and dropout make the gap to the test smaller; L1 makes more weights about 0",
     run=run,
-    seconds=10,
+    seconds=2,
 )

@@ -16,6 +16,7 @@ J. Springenberg et al., Striving for simplicity: the all convolutional net (2015
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from fastnn.experiments.lessons import data
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
+from fastnn.experiments.lessons.trials import train
 from fastnn.layers import AveragePooling2D, Conv2D, Dense, Flatten, MaxPool2D, Rescaling
 from fastnn.layers.base import Layer
 from fastnn.model import Sequential
@@ -47,6 +49,12 @@ HALVINGS: dict[str, Callable[[], list[Layer]]] = {
 }  # fmt: skip
 
 
+def network(halving: str, seed: int) -> Sequential:
+    """The convolutions of one of them, then dense 10."""
+    layers = [Rescaling(1 / 255), *HALVINGS[halving](), Flatten(), Dense(10)]
+    return Sequential(layers, input_shape=(28, 28, 1), seed=seed)
+
+
 def multiply_adds(net: Sequential) -> int:
     """Of all convolutions, for one image: outputs times the weights that each one reads."""
     found = 0
@@ -65,37 +73,26 @@ def moved(images: Array) -> list[Array]:
 def run(settings: Settings) -> Result:
     """See the module."""
     images, what = data.mnist(settings, settings.size(3000, 800), 1000)
-    epochs, seeds = settings.size(4, 3), settings.size(3, 1)
+    epochs, seeds = settings.size(4, 3), range(settings.seed, settings.seed + settings.size(3, 1))
     work, accuracy, spread, step, losses = {}, {}, {}, {}, {}
     rows = [["", "parameters", "multiply-adds", "ms per step", "accuracy", "moved by a pixel"]]
-    for name, layers in HALVINGS.items():
-        scores, shifted, curves, seconds = [], [], [], []
-        for seed in range(settings.seed, settings.seed + seeds):
-            net = Sequential(
-                [Rescaling(1 / 255), *layers(), Flatten(), Dense(10)],
-                input_shape=(28, 28, 1), seed=seed,
-            )  # fmt: skip
-            net.compile("adam", "softmax_cross_entropy", metrics=["accuracy"])
-            history = net.fit(
-                images.x_train, images.y_train, epochs=epochs, batch_size=64, seed=seed, verbose=0
-            )
-            scores.append(net.evaluate(images.x_test, images.y_test)["accuracy"])
-            shifted += [net.evaluate(x, images.y_test)["accuracy"] for x in moved(images.x_test)]
-            curves.append(history["loss"])
-            seconds += history["seconds"]
-        work[name] = multiply_adds(net)
-        accuracy[name], spread[name] = float(np.mean(scores)), float(np.std(scores))
-        # The quickest epoch is the one that was disturbed least.
-        step[name] = 1000 * min(seconds) / -(-len(images.x_train) // 64)
-        losses[name] = (range(1, epochs + 1), np.mean(curves, axis=0))
+    for name in HALVINGS:
+        trials = train(partial(network, name), images, seeds, epochs)
+        accuracy[name], spread[name] = trials.accuracy, trials.spread
+        step[name], losses[name] = trials.step, trials.losses
+        work[name] = multiply_adds(trials.networks[0])
+        shifted = [
+            net.evaluate(x, images.y_test)["accuracy"]
+            for net in trials.networks
+            for x in moved(images.x_test)
+        ]
         rows.append([
-            name, f"{net.count_params():,}", f"{work[name]:,}",
-            f"{step[name]:.2f}", f"{accuracy[name]:.3f} ± {spread[name]:.3f}",
-            f"{np.mean(shifted):.3f}",
+            name, f"{trials.networks[0].count_params():,}", f"{work[name]:,}",
+            f"{trials.step:.2f}", str(trials), f"{np.mean(shifted):.3f}",
         ])  # fmt: skip
     return Result(
         what,
-        [Table(f"{seeds} seeds, {epochs} epochs; multiply-adds of the convolutions", rows)],
+        [Table(f"{len(seeds)} seeds, {epochs} epochs; multiply-adds of the convolutions", rows)],
         [
             Check("stride 2: multiply-adds by those of max-pool",
                   work["stride 2"] / work["max-pool"], "==", 0.25),

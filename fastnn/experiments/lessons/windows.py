@@ -14,6 +14,7 @@ K. Simonyan and A. Zisserman, Very deep convolutional networks (2015).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastnn.experiments.lessons import data
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
+from fastnn.experiments.lessons.trials import train
 from fastnn.layers import Conv2D, Dense, Flatten, MaxPool2D, Rescaling
 from fastnn.layers.base import Layer
 from fastnn.model import Sequential
@@ -42,9 +44,7 @@ def network(sides: tuple[int, ...], seed: int) -> Sequential:
     """conv 3×3, pool, the block on 14 × 14, pool, dense 10."""
     block: list[Layer] = [convolution(side) for side in sides]
     layers = [Rescaling(1 / 255), convolution(3), MaxPool2D(2), *block, MaxPool2D(2)]
-    net = Sequential([*layers, Flatten(), Dense(10)], input_shape=(28, 28, 1), seed=seed)
-    net.compile("adam", "softmax_cross_entropy", metrics=["accuracy"])
-    return net
+    return Sequential([*layers, Flatten(), Dense(10)], input_shape=(28, 28, 1), seed=seed)
 
 
 def receptive_field(sides: tuple[int, ...]) -> int:
@@ -63,34 +63,23 @@ def receptive_field(sides: tuple[int, ...]) -> int:
 def run(settings: Settings) -> Result:
     """See the module."""
     images, what = data.mnist(settings, settings.size(3000, 800), 1000)
-    epochs, seeds = settings.size(4, 3), settings.size(3, 1)
+    epochs, seeds = settings.size(4, 3), range(settings.seed, settings.seed + settings.size(3, 1))
     rows = [["block", "weights", "multiply-adds", "receptive field", "accuracy", "ms per step"]]
     weights, fields, accuracy, spread, losses = {}, {}, {}, {}, {}
     for name, sides in BLOCKS.items():
-        scores, curves, seconds = [], [], []
-        for seed in range(settings.seed, settings.seed + seeds):
-            net = network(sides, seed)
-            history = net.fit(
-                images.x_train, images.y_train, epochs=epochs, batch_size=64, seed=seed, verbose=0
-            )
-            scores.append(net.evaluate(images.x_test, images.y_test)["accuracy"])
-            curves.append(history["loss"])
-            seconds += history["seconds"]
-        # The quickest epoch is the one that was disturbed least.
-        step = 1000 * min(seconds) / -(-len(images.x_train) // 64)
+        trials = train(partial(network, sides), images, seeds, epochs)
+        accuracy[name], spread[name], losses[name] = trials.accuracy, trials.spread, trials.losses
+        net = trials.networks[0]
         block = [layer for layer in net.layers if isinstance(layer, Conv2D)][1:]
         weights[name] = sum(layer.w.size for layer in block)
         fields[name] = receptive_field(sides)
-        accuracy[name], spread[name] = float(np.mean(scores)), float(np.std(scores))
-        losses[name] = (range(1, epochs + 1), np.mean(curves, axis=0))
         rows.append([
             name, f"{weights[name]:,}", f"{14 * 14 * weights[name]:,}",
-            f"{fields[name]} × {fields[name]}", f"{accuracy[name]:.3f} ± {spread[name]:.3f}",
-            f"{step:.2f}",
+            f"{fields[name]} × {fields[name]}", str(trials), f"{trials.step:.2f}",
         ])  # fmt: skip
     return Result(
         what,
-        [Table(f"{CHANNELS} channels on 14 × 14; {seeds} seeds, {epochs} epochs", rows)],
+        [Table(f"{CHANNELS} channels on 14 × 14; {len(seeds)} seeds, {epochs} epochs", rows)],
         [
             Check("receptive field of 3×3 twice", fields["3×3 twice"], "==", fields["5×5"]),
             Check(
