@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import backends
 from fastnn.errors import unknown
-from fastnn.functional import check_bool, check_count, check_number
+from fastnn.functional import as_array, check_bool, check_count, check_number
 
 Array = NDArray[Any]
 Size = tuple[int, int]
@@ -170,7 +170,7 @@ class Augmentation:
         ``indices``: the images' own numbers, 0 … N − 1 if unset. ``fit`` gives their rows in x, the
         epoch from 0 and its seed, and doesn't round.
         """
-        x = np.ascontiguousarray(images)
+        x = np.ascontiguousarray(as_array("Augmentation: images", images))
         self.check(x)
         numbers = np.arange(len(x)) if indices is None else np.asarray(indices)
         whole = numbers.dtype.kind in "iu" and not (numbers < 0).any()
@@ -307,7 +307,7 @@ def colour_covariance(images: ArrayLike) -> Array:
     ``images`` (N, H, W, C), the training images; uint8 counts as 0 … 1. In other units than these
     AlexNet's formula, which multiplies by a variance, gives shifts of another size.
     """
-    x = np.asarray(images)
+    x = as_array("colour_covariance: images", images)
     if x.ndim != 4 or not x.size or x.dtype.kind not in "fiub":
         raise ValueError(
             f"colour_covariance: expected images (N, H, W, C), not empty, got {x.dtype} {x.shape}"
@@ -327,7 +327,7 @@ def ten_crop(images: ArrayLike, size: int | Size) -> Array:
     ``images`` (N, H, W, C), ``size`` (h, w) or one number for both (Krizhevsky et al., 2012).
     Raises ``ValueError`` for windows larger than the images.
     """
-    x, (h, w) = np.asarray(images), _size("size", size, "ten_crop")
+    x, (h, w) = as_array("ten_crop: images", images), _size("size", size, "ten_crop")
     if x.ndim != 4 or x.shape[1] < h or x.shape[2] < w:
         raise ValueError(
             f"ten_crop: expected images (N, H, W, C) with H >= {h} and W >= {w}, got {x.shape}"
@@ -345,6 +345,8 @@ def predict_ten_crop(
 
     Means of logits; for those of probabilities give a function that ends with softmax.
     """
+    if not callable(predict):
+        raise TypeError(f"predict_ten_crop: predict must be a function, got {predict!r}")
     return np.mean([predict(crop) for crop in ten_crop(images, size)], axis=0)
 
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fastnn.errors import unknown
+from fastnn.files import check_path
 from fastnn.functional import check_bool, check_count, check_number
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
+        check_path(type(self).__name__, path)
         self.path = Path(path)
         self.append = check_bool(type(self).__name__, "append", append)
 
@@ -197,7 +199,10 @@ class CSVLogger(Callback):
 
     def _lines_before(self) -> int:
         """The number of epochs in the file that is to be gone on with."""
-        text = self.path.read_text(encoding="utf-8")
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"CSVLogger: {self.path} isn't a text file: {error}") from None
         columns, *rows = csv.reader(text.splitlines())
         if columns != self._columns:
             raise ValueError(

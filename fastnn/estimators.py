@@ -6,7 +6,7 @@ therefore not imported by ``fastnn``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[probabilities.argmax(axis=1)]
 
     def _new_network(self, seed: int) -> Sequential:
+        if not isinstance(self.hidden, Iterable):
+            raise TypeError(
+                "NetworkClassifier: hidden must be a sequence of numbers of units, such as (64,), "
+                f"got {self.hidden!r}"
+            )
         layers = [Dense(units, self.activation) for units in self.hidden]
         return Sequential(
             [*layers, Dense(len(self.classes_))], input_shape=(self.n_features_in_,), seed=seed

@@ -9,6 +9,13 @@ import tempfile
 from pathlib import Path
 
 
+def check_path(where: str, path: str | os.PathLike[str]) -> None:
+    """Raise ``TypeError`` unless ``path`` is one, ``ValueError`` if it is empty."""
+    if not isinstance(path, str | os.PathLike) or path == "":
+        kind = ValueError if path == "" else TypeError
+        raise kind(f"{where}: path must be the name of a file, got {path!r}")
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path``: either the whole file is there, or what was there before.
 

@@ -26,6 +26,8 @@ def fold_batch_norm(model: Sequential) -> Sequential:
     trained on, it is another network. ``model`` doesn't change. Raises ``ValueError`` if it isn't
     built.
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"fold_batch_norm: model must be a Sequential, got {model!r}")
     if model.store is None:
         raise ValueError("fold_batch_norm: the model isn't built; give it data or build(shape)")
     weights = model.get_weights()

@@ -39,10 +39,18 @@ Array = NDArray[Any]
 # --- checks ---------------------------------------------------------------------------------
 
 
+def as_array(what: str, value: ArrayLike) -> Array:
+    """``value`` as an array; raises ``ValueError`` for lists of unequal lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{what} must be an array, its rows of one length: {error}") from None
+
+
 def _as_real(op: str, name: str, value: ArrayLike | None) -> Array:
     if value is None:
         raise TypeError(f"{op}: {name} must be an array of real numbers, got None")
-    array = np.asarray(value)
+    array = as_array(f"{op}: {name}", value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{op}: {name} must hold real numbers, got dtype {array.dtype}")
     return array

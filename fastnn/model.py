@@ -19,8 +19,8 @@ from fastnn.augmentation import Augmentation
 from fastnn.backends import DTYPES
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
-from fastnn.files import write_atomically
-from fastnn.functional import check_bool, check_count
+from fastnn.files import check_path, write_atomically
+from fastnn.functional import as_array, check_bool, check_count, check_number
 from fastnn.layers.base import Layer, Sink
 from fastnn.layers.convolutional import convolutional
 from fastnn.layers.sequence import Chain
@@ -253,15 +253,15 @@ class Sequential:
         What is trained is decided here too: see ``Layer.trainable``.
 
         With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
-        ``loss_weights`` a dict by head (1 where missing). ``keep_gradients=True`` stores every
-        gradient in memory; otherwise those of large dense layers go to the optimizer panel by
-        panel and are never stored.
+        ``loss_weights`` a dict by head (1 where missing, none below 0). ``keep_gradients=True``
+        stores every gradient in memory; otherwise those of large dense layers go to the optimizer
+        panel by panel and are never stored.
         """
         self._compiled = {
             "optimizer": optimizers.get(optimizer),
             "loss": loss,
             "metrics": metrics,
-            "loss_weights": loss_weights or {},
+            "loss_weights": {} if loss_weights is None else loss_weights,
             "keep_gradients": check_bool("compile", "keep_gradients", keep_gradients),
         }
         try:
@@ -292,14 +292,15 @@ class Sequential:
             names = list(shapes)
         chosen_losses = _by_head("loss", c["loss"], names)
         chosen_metrics = _by_head("metrics", c["metrics"], names, default=())
-        weights = _by_head("loss_weights", c["loss_weights"], names, default=1.0)
+        weights = {
+            n: check_number("compile", f"loss_weights[{n!r}]" if n else "loss_weights", weight, 0)
+            for n, weight in _by_head("loss_weights", c["loss_weights"], names, 1.0).items()
+        }
         found = {n: losses.get(v) for n, v in chosen_losses.items()}
         found_metrics = {n: [metrics.get(m) for m in _listed(v)] for n, v in chosen_metrics.items()}
         if self.store is None or names is None:
             return
-        self.heads = [
-            Head(n, shapes[n], found[n], float(weights[n]), found_metrics[n]) for n in names
-        ]
+        self.heads = [Head(n, shapes[n], found[n], weights[n], found_metrics[n]) for n in names]
         self.store.prepare(c["optimizer"], c["keep_gradients"])
         self.penalized = [(p, p.regularizer) for p in self.store.trained if p.regularizer]
         self.chain.stale = False
@@ -328,7 +329,7 @@ class Sequential:
 
         With ``augment`` it is images that become such.
         """
-        array = np.asarray(x)
+        array = as_array(where, x)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{where} must hold real numbers, got dtype {array.dtype}")
         if array.ndim < 2:
@@ -595,7 +596,7 @@ class Sequential:
                 + (f"; missing: {', '.join(sorted(missing))}" if missing else "")
                 + (f"; not in the model: {', '.join(sorted(extra))}" if extra else "")
             )
-        arrays = {name: np.asarray(weights[name]) for name in parameters}
+        arrays = {name: as_array(f"{where}: {name}", weights[name]) for name in parameters}
         for name, array in arrays.items():
             shape, least = parameters[name].shape, parameters[name].least
             if array.shape != shape:
@@ -615,6 +616,7 @@ class Sequential:
         """
         from safetensors.numpy import load, save
 
+        check_path("save_weights", path)
         weights = {name: np.ascontiguousarray(a) for name, a in self.get_weights().items()}
         data = save(weights, metadata={"format": "fastnn"})
         back = load(data)
@@ -632,6 +634,7 @@ class Sequential:
         from safetensors.numpy import load
 
         self._require_built()
+        check_path("load_weights", path)
         try:
             weights = load(Path(path).read_bytes())
         except SafetensorError as error:

@@ -120,7 +120,9 @@ class ParameterStore:
             size += -(-p.size // BLOCK) * BLOCK
             ends[place:] = [size] * (3 - place)
         self._offsets, (self._stored, self._trained_end, _) = offsets, ends
-        self.values = zeros(size, self.dtype)
+        largest = max(self.parameters, key=lambda p: p.size, default=None)
+        what = f"the parameters, {largest.name} {largest.shape} among them," if largest else ""
+        self.values = zeros(size, self.dtype, what=what)
         for p in self.parameters:
             view = self._view(self.values, p)
             if p.value.shape == p.shape:
@@ -153,7 +155,9 @@ class ParameterStore:
         if not self._by_parameter:
             places = count(_APART, _APART)
             self.state = optimizer.new_state(
-                self._trained_end, self.dtype, lambda size, dtype: zeros(size, dtype, next(places))
+                self._trained_end,
+                self.dtype,
+                lambda size, dtype: zeros(size, dtype, next(places), "the optimizer's state"),
             )
         self._spare: dict[str, Array] = {}
         for p in self.parameters:
@@ -172,9 +176,12 @@ class ParameterStore:
         keep = keep or self.optimizer.needs_gradients
         size = self._trained_end if keep else self._stored
         if len(self.gradients) != size:
-            self.gradients, self.has_gradients = zeros(size, self.dtype), False
+            self.gradients, self.has_gradients = (
+                zeros(size, self.dtype, what="the gradients"),
+                False,
+            )
             if self.optimizer.gradient_accumulation_steps > 1:
-                self._sums = zeros(size, self.dtype)
+                self._sums = zeros(size, self.dtype, what="the gradients' sums")
         for p in self.trained:
             stored = keep or not self._streams(p)
             p.gradient = self._view(self.gradients, p) if stored else None
@@ -277,11 +284,16 @@ def _norm(flat: Array) -> float:
     return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in pieces))
 
 
-def zeros(size: int, dtype: np.dtype[Any], place: int = 0) -> Array:
+def zeros(size: int, dtype: np.dtype[Any], place: int = 0, what: str = "an array") -> Array:
     """A flat array that begins ``place`` bytes after a page does.
 
-    So vectors never straddle two lines of cache if ``place`` is a multiple of one.
+    So vectors never straddle two lines of cache if ``place`` is a multiple of one. Raises
+    ``MemoryError`` where there is no room for ``what``.
     """
-    raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
+    nbytes = size * dtype.itemsize
+    try:
+        raw = np.zeros(nbytes + _PAGE, np.uint8)
+    except (MemoryError, ValueError):  # NumPy's for sizes that no machine could address
+        raise MemoryError(f"{what} would take {nbytes:,} bytes, which can't be had") from None
     start = (place - raw.ctypes.data) % _PAGE
     return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import batch_of
-from fastnn.functional import check_bool
+from fastnn.functional import as_array, check_bool
 
 Array = NDArray[Any]
 
@@ -131,7 +131,8 @@ class Scaler:
 
     def _checked(self, method: str, x: ArrayLike) -> Array:
         """x as an array of real numbers, for all but ``fit`` of the shape that was fitted."""
-        where, array = f"{type(self).__name__}.{method}", np.asarray(x)
+        where = f"{type(self).__name__}.{method}"
+        array = as_array(f"{where}: x", x)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{where}: x must hold real numbers, got dtype {array.dtype}")
         if method == "fit":
@@ -194,13 +195,17 @@ class MinMaxScaler(Scaler):
         axis: int | tuple[int, ...] | None = -1,
     ) -> None:
         super().__init__(axis)
-        low, high = feature_range
-        if not -math.inf < low < high < math.inf:
+        try:
+            low, high = map(float, feature_range)
+            fits = -math.inf < low < high < math.inf
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
             raise ValueError(
                 "MinMaxScaler: feature_range must be (low, high), finite, low < high, got "
                 f"{feature_range!r}"
             )
-        self.feature_range = float(low), float(high)
+        self.feature_range = low, high
 
     def _find(self, x: Array) -> tuple[Array, Array]:
         low, high = self.feature_range

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn.augmentation import ten_crop
 from fastnn.callbacks import Callback
 from fastnn.errors import batch_of, unknown
+from fastnn.files import check_path
 from fastnn.functional import check_bool, check_count
 from fastnn.layers.base import Layer
 from fastnn.layers.conv import Conv2D
@@ -83,8 +84,9 @@ class Recorder(Callback):
         seed: int = 0,
         title: str = "A network learning",
     ) -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"Recorder: path must be the name of a file, got {path!r}")
+        check_path("Recorder", path)
+        if not isinstance(title, str):
+            raise TypeError(f"Recorder: title must be a string, got {title!r}")
         if data is not None and (not isinstance(data, tuple | list) or len(data) != 2):
             raise ValueError("Recorder: data must be a pair (x, y)")
         if every is not None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
+
 from fastnn.errors import unknown
 from fastnn.functional import check_count
 from fastnn.layers import (
@@ -85,7 +87,7 @@ def lenet5(
         Dense(84, activation="tanh"),
         Dense(classes),
     ]
-    return Sequential(layers, input_shape, **options)
+    return Sequential(layers, _image(input_shape), **options)
 
 
 def alexnet(
@@ -153,7 +155,7 @@ def vgg16(
 
     The same layers at any size from 32 pixels.
     """
-    return Sequential(_vgg((2, 2, 3, 3, 3), classes), input_shape, **options)
+    return Sequential(_vgg((2, 2, 3, 3, 3), classes), _image(input_shape), **options)
 
 
 def vgg19(
@@ -163,7 +165,7 @@ def vgg19(
 
     The same layers at any size from 32 pixels.
     """
-    return Sequential(_vgg((2, 2, 4, 4, 4), classes), input_shape, **options)
+    return Sequential(_vgg((2, 2, 4, 4, 4), classes), _image(input_shape), **options)
 
 
 def _vgg(depths: tuple[int, ...], classes: int) -> Layers:
@@ -341,10 +343,15 @@ def wrn(
 # --- pieces -------------------------------------------------------------------------------------
 
 
-def _small(input_shape: Shape) -> bool:
-    if len(input_shape) != 3:
+def _image(input_shape: Shape) -> Shape:
+    images = isinstance(input_shape, tuple | list) and len(input_shape) == 3
+    if not images or not all(isinstance(n, int | np.integer) for n in input_shape):
         raise ValueError(f"zoo: input_shape must be (H, W, C), got {input_shape!r}")
-    return min(input_shape[:2]) < 64
+    return input_shape
+
+
+def _small(input_shape: Shape) -> bool:
+    return min(_image(input_shape)[:2]) < 64
 
 
 def _conv(

@@ -550,6 +550,8 @@ def test_errors_of_the_images(images):
         Augmentation(pca_colour=0.1, colour_covariance=np.eye(2))(images)
     with pytest.raises(ValueError, match=r"colour_covariance: expected images .* got uint8 \(9"):
         colour_covariance(images[0])
+    with pytest.raises(TypeError, match="predict_ten_crop: predict must be a function, got 3"):
+        predict_ten_crop(3, images, 4)
     with pytest.raises(TypeError, match="preprocessing_function must be a function, got int"):
         Augmentation(preprocessing_function=3)
 

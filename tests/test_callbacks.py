@@ -163,6 +163,13 @@ def test_csv_log_refuses(data, tmp_path):
         path.write_bytes(b"epoch,loss,accuracy,learning_rate,seconds\n" + broken)
         with pytest.raises(ValueError, match="has a line that isn't whole"):
             net.fit(*data, verbose=0, callbacks=[CSVLogger(path, append=True)])
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r"CSVLogger: .*log\.csv isn't a text file"):
+        net.fit(*data, verbose=0, callbacks=[CSVLogger(path, append=True)])
+    assert path.read_bytes() == bytes(range(256))
+    for wrong, error in ((3, TypeError), ("", ValueError)):
+        with pytest.raises(error, match=f"CSVLogger: path must be .* of a file, got {wrong!r}"):
+            CSVLogger(wrong)
     with pytest.raises(ValueError, match="CSVLogger: append must be True or False, got 'yes'"):
         CSVLogger(path, "yes")
     with pytest.raises(FileNotFoundError, match="missing"):

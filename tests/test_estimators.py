@@ -92,6 +92,12 @@ def test_processes_of_joblib_take_it(digits):
     np.testing.assert_array_equal(*scores)
 
 
+def test_hidden_is_a_sequence(digits):
+    x, y, *_ = digits
+    with pytest.raises(TypeError, match=r"hidden must be a sequence .* such as \(64,\), got 64"):
+        NetworkClassifier(hidden=64).fit(x, y)
+
+
 def test_one_class_is_an_error(digits):
     x, *_ = digits
     with pytest.raises(ValueError, match="y must have 2 classes or more, got one class"):

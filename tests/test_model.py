@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import re
@@ -728,6 +729,39 @@ def test_a_failing_bind_is_done_again():
     np.testing.assert_array_equal(net.predict(x[:5]), y)
 
 
+@pytest.mark.parametrize("path", [3, None, ""])
+def test_paths_that_are_none(path):
+    net = Sequential([Dense(2)], (2,))
+    for method in ("save_weights", "load_weights"):
+        with pytest.raises(
+            (TypeError, ValueError), match=f"{method}: path must be .*, got {path!r}"
+        ):
+            getattr(net, method)(path)
+
+
+def test_what_is_too_large_is_named():
+    huge = 10**17  # for any machine's addresses
+    for layers in ([Dense(huge, name="wide")], [Dense(10**12), Dense(huge, name="wide")]):
+        with pytest.raises(MemoryError, match=r"parameters, wide/w .* would take [\d,]+ bytes"):
+            Sequential(layers, (1000,)).get_weights()
+    net = Sequential([Dense(3, name="wide")], (4,))
+    net.build((4,))
+    with pytest.raises(MemoryError, match=r"Dense 'wide': y \(100000000000000000, 3\) would take"):
+        net.bind(huge, training=False)
+
+
+def test_rows_of_unequal_length():
+    net, ragged = Sequential([Dense(2)], (2,)), [[1.0, 2.0], [3.0]]
+    net.compile()
+    for use in (net.predict, lambda x: net.fit(x, [0, 1]), lambda x: net.evaluate(x, [0, 1])):
+        with pytest.raises(ValueError, match=r"^x must be an array, its rows of one length"):
+            use(ragged)
+    with pytest.raises(ValueError, match=r"^y: labels must be an array"):
+        net.fit(np.ones((2, 2)), ragged)
+    with pytest.raises(ValueError, match=r"^set_weights: dense/w must be an array"):
+        net.set_weights({"dense/w": ragged, "dense/b": [0, 0]})
+
+
 def test_get_weights_are_copies():
     net = Sequential([Dense(2)], (2,))
     net.get_weights()["dense/w"][:] = 9
@@ -896,6 +930,9 @@ BAD_COMPILE = [
      "unknown head in compile's loss 'objekt'; did you mean 'object'?"),
     ({"loss": {"domain": "mse"}}, "compile: loss is missing for head 'object'"),
     ({"loss_weights": {"domian": 2.0}}, "did you mean 'domain'?"),
+    ({"loss_weights": {"domain": "2"}}, "compile: loss_weights['domain'] must be a number in [0, "),
+    ({"loss_weights": {"object": -1}}, "compile: loss_weights['object'] must be a number in [0, "),
+    ({"loss_weights": {"object": math.nan}}, "loss_weights['object'] must be a number in [0, inf)"),
     ({"metrics": {"nothing": ["accuracy"]}}, "unknown head in compile's metrics 'nothing'"),
 ]  # fmt: skip
 

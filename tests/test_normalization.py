@@ -349,5 +349,7 @@ def test_a_variance_is_not_negative(value, tmp_path):
 
 
 def test_folding_needs_a_built_model():
+    with pytest.raises(TypeError, match="fold_batch_norm: model must be a Sequential, got 3"):
+        fastnn.fold_batch_norm(3)
     with pytest.raises(ValueError, match="fold_batch_norm: the model isn't built"):
         fastnn.fold_batch_norm(foldable())

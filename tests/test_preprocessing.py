@@ -109,6 +109,8 @@ def test_errors(images):
     for axis in (4, -4, -5):
         with pytest.raises(ValueError, match=f"axis {axis} isn't an axis of a sample"):
             StandardScaler(axis).fit(images)
-    for feature_range in ((1, 1), (0, float("inf"))):
-        with pytest.raises(ValueError, match="feature_range must be"):
+    with pytest.raises(ValueError, match=r"StandardScaler.fit: x must be an array, its rows"):
+        scaler.fit([[1.0], [1.0, 2.0]])
+    for feature_range in ((1, 1), (0, float("inf")), 3, (1,), ("a", "b"), None):
+        with pytest.raises(ValueError, match="MinMaxScaler: feature_range must be"):
             MinMaxScaler(feature_range)

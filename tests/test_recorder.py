@@ -530,6 +530,8 @@ def test_a_run_that_diverges_can_be_seen(path, rng):
     ("options", "text"),
     [
         ({"path": 3}, "Recorder: path must be the name of a file, got 3"),
+        ({"path": ""}, "Recorder: path must be the name of a file, got ''"),
+        ({"title": 3}, "Recorder: title must be a string, got 3"),
         ({"data": np.zeros((3, 2))}, "Recorder: data must be a pair (x, y)"),
         ({"data": (1, 2, 3)}, "Recorder: data must be a pair (x, y)"),
         ({"every": 0}, "Recorder: every must be an integer >= 1, got 0"),

@@ -140,5 +140,9 @@ def test_what_is_refused():
         zoo.wrn(depth=27)
     with pytest.raises(ValueError, match=r"zoo: input_shape must be \(H, W, C\), got \(784,\)"):
         zoo.resnet18(input_shape=(784,))
+    for make in (zoo.lenet5, zoo.vgg16, zoo.resnet18):
+        for wrong in (None, "abc", 3, (32, 32, "3")):
+            with pytest.raises(ValueError, match=r"zoo: input_shape must be \(H, W, C\), got"):
+                make(input_shape=wrong)
     with pytest.raises(ValueError, match="larger than the padded input"):
         zoo.alexnet(input_shape=(64, 8, 3)) and zoo.vgg16(input_shape=(16, 16, 3))

@@ -108,7 +108,8 @@ class Layer:
         size, kind = math.prod(shape), np.dtype(self.dtype if dtype is None else dtype)
         flat = self._buffers.get(name)
         if flat is None or len(flat) < size or flat.dtype != kind:
-            flat = self._buffers[name] = zeros(size, kind)
+            what = f"{type(self).__name__} {self.name!r}: {name} {shape}"
+            flat = self._buffers[name] = zeros(size, kind, what=what)
         return flat[:size].reshape(shape)
 
     def image_shape(self, input_shape: Shape) -> tuple[int, int, int]:
