@@ -34,7 +34,7 @@ The experiments of the course, each a command that asks a question, measures, le
 checks its claim.
 
 ```sh
-fastnn learn --list          # names, questions, claims, seconds
+fastnn learn --list          # names, questions, claims, seconds, data
 fastnn learn xor             # one; its picture is lessons/xor.png
 fastnn learn --all --quick   # all at a reduced size: a minute
 ```

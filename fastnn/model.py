@@ -255,7 +255,7 @@ class Sequential:
         With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
         ``loss_weights`` a dict by head (1 where missing, none below 0). ``keep_gradients=True``
         stores every gradient in memory; otherwise those of large dense layers go to the optimizer
-        panel by panel and are never stored.
+        band by band and are never stored.
         """
         self._compiled = {
             "optimizer": optimizers.get(optimizer),

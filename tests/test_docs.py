@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import functional
+from fastnn import functional, layers
 from fastnn.ops import ACTIVATION_ALIASES, ACTIVATIONS
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +92,11 @@ def test_a_pages_code_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsy
 
 def test_the_pages_with_code_are_found():
     assert {"normalization.md", "training.md", "transfer.md", "zoo.md"} < set(PAGES)
+
+
+def test_the_page_of_layers_has_them_all():
+    table, _ = (ROOT / "docs" / "layers.md").read_text(encoding="utf-8").split("## Branches")
+    assert first_column(table) == set(layers.__all__)
 
 
 def test_the_optimizers_pages_code_runs(capsys):
