@@ -29,6 +29,10 @@ Range = tuple[float, float]
 #: What lies outside of an image, by the kernels' number.
 FILL_MODES = {"nearest": 0, "reflect": 1, "constant": 2}
 
+#: What a factor may be at most, and 1 over it at least, and a shift in pixels: far beyond, floats
+#: can't tell places in the image apart.
+_MOST = 1e6
+
 #: Which random numbers of an image a transformation takes. PCA colour takes two for each channel,
 #: from the last on.
 (_LEFT_RIGHT, _UP_DOWN, _ROTATION, _SHEAR, _ZOOM, _STRETCH, _STRETCHED, _HEIGHT_SHIFT, _WIDTH_SHIFT,
@@ -60,7 +64,7 @@ class Augmentation:
       AlexNet), λᵢ and pᵢ the eigenvalues and eigenvectors of ``colour_covariance`` (C, C): see the
       function of this name. In pixels of uint8 the sum counts 255-fold.
     - ``preprocessing_function(image, rng)``: your own; takes one image (OH, OW, C) of floats and a
-      NumPy generator of its own, and returns it changed.
+      NumPy generator of its own, and returns it changed, without NaN or infinity.
 
     A range given as one number r is (−r, r). ``fill_mode`` says what lies outside of the image:
     ``"nearest"``, its nearest pixel, ``"reflect"``, the image mirrored at its edges, or
@@ -121,7 +125,7 @@ class Augmentation:
         if (self.pca_colour > 0) != (colour_covariance is not None):
             raise ValueError("Augmentation: give pca_colour > 0 and colour_covariance, or neither")
         if colour_covariance is not None:
-            self._colours = _principal_colours(np.asarray(colour_covariance))
+            self._colours = _principal_colours(colour_covariance)
         if preprocessing_function is not None and not callable(preprocessing_function):
             raise TypeError(
                 "Augmentation: preprocessing_function must be a function, got "
@@ -168,7 +172,7 @@ class Augmentation:
         """New images (N, OH, OW, C) of the dtype of ``images``; uint8 is rounded.
 
         ``indices``: the images' own numbers, 0 … N − 1 if unset. ``fit`` gives their rows in x, the
-        epoch from 0 and its seed, and doesn't round.
+        epoch from 0 and its seed. It makes floats of the network's dtype, and doesn't round.
         """
         x = np.ascontiguousarray(as_array("Augmentation: images", images))
         self.check(x)
@@ -234,6 +238,10 @@ class Augmentation:
                         f"got {np.shape(made)}"
                     )
                 image[...] = made
+                if not np.isfinite(image).all():
+                    raise ValueError(
+                        "Augmentation: preprocessing_function must return finite numbers"
+                    )
             except Exception as error:
                 error.add_note(f"In preprocessing_function, for sample {index} in epoch {epoch}.")
                 raise
@@ -376,20 +384,23 @@ def _range(name: str, value: Any, limit: float) -> Range:
 
 def _factors(name: str, value: Any) -> Range:
     low, high = _pair(name, value)
-    if low <= 0:
-        raise ValueError(f"Augmentation: {name} must be (low, high) with low > 0, got {value!r}")
+    if not 1 / _MOST <= low <= high <= _MOST:
+        raise ValueError(
+            f"Augmentation: {name} must lie within {1 / _MOST:g} … {_MOST:g}, got {value!r}"
+        )
     return float(low), float(high)
 
 
 def _shift(name: str, value: Any) -> Range:
     """Integers are pixels, floats parts of the side."""
     low, high = _pair(name, value)
-    if all(isinstance(v, (int, np.integer)) for v in (low, high)):
+    whole = all(isinstance(v, (int, np.integer)) for v in (low, high))
+    if whole and -_MOST <= low <= high <= _MOST:
         return int(low), int(high)
     if not -1 <= low <= high <= 1:
         raise ValueError(
-            f"Augmentation: {name} must be pixels as integers, or parts of the side within ±1.0, "
-            f"got {value!r}"
+            f"Augmentation: {name} must be pixels as integers within ±{_MOST:g}, or parts of the "
+            f"side within ±1.0, got {value!r}"
         )
     return float(low), float(high)
 
@@ -420,8 +431,9 @@ def _pixels(ends: Range, u: Array, side: float) -> Array:
     return _integers(*ends, u) if isinstance(ends[0], int) else _between(ends, u) * side
 
 
-def _principal_colours(covariance: Array) -> Array:
+def _principal_colours(given: ArrayLike) -> Array:
     """Rows λᵢ pᵢ."""
+    covariance = as_array("Augmentation: colour_covariance", given)
     square = covariance.ndim == 2 and covariance.shape[0] == covariance.shape[1]
     if not square or covariance.dtype.kind not in "fiu" or not np.isfinite(covariance).all():
         raise ValueError(
@@ -429,4 +441,10 @@ def _principal_colours(covariance: Array) -> Array:
             f"{covariance.dtype} {covariance.shape}"
         )
     values, vectors = np.linalg.eigh(covariance)
+    rounding = 1e-5 * np.abs(covariance).max(initial=0)
+    if (np.abs(covariance - covariance.T) > rounding).any() or (values < -rounding).any():
+        raise ValueError(
+            "Augmentation: colour_covariance must be symmetric, no variance negative, got "
+            f"{covariance.tolist()}"
+        )
     return (vectors * values).T

@@ -450,6 +450,9 @@ def test_an_error_names_the_sample_and_ends_the_threads(workers):
     with pytest.raises(ValueError, match=r"must return shape \(12, 12, 3\), got \(\)") as error:
         Augmentation(preprocessing_function=lambda image, rng: 0)(x)
     assert "sample 0" in error.value.__notes__[0]
+    with pytest.raises(ValueError, match="must return finite numbers") as error:
+        Augmentation(preprocessing_function=lambda image, rng: image * math.nan)(x)
+    assert "sample 0" in error.value.__notes__[0]
 
 
 @pytest.mark.parametrize("what", [KeyboardInterrupt, ValueError])
@@ -502,20 +505,39 @@ def test_the_pages_picture_is_what_its_script_draws(tmp_path):
     assert (np.abs(drawn - kept)[:, module.LABEL :] <= 1).all()
 
 
+@pytest.mark.parametrize("zoom", [1e-6, 1e6])
+@pytest.mark.parametrize("mode", ["nearest", "reflect", "constant"])
+def test_the_furthest_that_is_allowed(zoom, mode, images):
+    found = []
+    for backend in ("reference", "numba"):
+        with fastnn.use_backend(backend):
+            augment = Augmentation(
+                zoom_range=(zoom, zoom), stretch_range=(zoom, zoom), fill_mode=mode,
+                width_shift_range=(10**6, 10**6),
+            )  # fmt: skip
+            found.append(augment(images.astype(np.float32)))
+    assert np.isfinite(found[0]).all()
+    assert np.ptp(found[0]) <= 255
+    np.testing.assert_array_equal(*found)
+
+
 # --- errors ---
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"zoom_range": (0, 1)}, r"zoom_range must be \(low, high\) with low > 0, got \(0, 1\)"),
+        ({"zoom_range": (0, 1)}, r"zoom_range must lie within 1e-06 … 1e\+06, got \(0, 1\)"),
+        ({"zoom_range": (1e-300, 1)}, "zoom_range must lie within"),
+        ({"brightness_range": (1, 1e300)}, "brightness_range must lie within"),
+        ({"width_shift_range": (0, 10**30)}, "width_shift_range must be pixels .* within ±1e"),
         ({"zoom_range": (2, 1)}, r"zoom_range must be a pair .* low <= high, got \(2, 1\)"),
         ({"brightness_range": "a"}, "brightness_range must be a pair"),
         ({"stretch_range": (1, math.inf)}, "stretch_range must be a pair"),
         ({"rotation_range": math.nan}, "rotation_range must be a pair"),
         ({"rotation_range": True}, "rotation_range must be a pair"),
         ({"shear_range": 90}, "shear_range must lie within ±90, got 90"),
-        ({"width_shift_range": 1.5}, "width_shift_range must be pixels as integers, or parts"),
+        ({"width_shift_range": 1.5}, "pixels as integers within .*, or parts of the side"),
         ({"random_crop": (3, 0)}, "random_crop must be an integer >= 1, got 0"),
         ({"random_crop": (3, 3, 3)}, "random_crop must be two integers"),
         ({"padding": 2}, "padding=2 needs random_crop"),
@@ -524,6 +546,9 @@ def test_the_pages_picture_is_what_its_script_draws(tmp_path):
         ({"multi_scale": (9, 8), "random_crop": 4}, "multi_scale must be .* low <= high"),
         ({"pca_colour": 0.1}, "give pca_colour > 0 and colour_covariance, or neither"),
         ({"pca_colour": 0.1, "colour_covariance": [1.0]}, r"must be a matrix \(C, C\)"),
+        ({"pca_colour": 0.1, "colour_covariance": [[1.0, 2], [0, 1]]}, "must be symmetric"),
+        ({"pca_colour": 0.1, "colour_covariance": [[1.0, 2], [2, 1]]}, "no variance negative"),
+        ({"pca_colour": 0.1, "colour_covariance": [[1], [1, 2]]}, "colour_covariance must be an a"),
         ({"fill_mode": "near"}, "unknown fill_mode for Augmentation 'near'; did you mean"),
         ({"cval": math.nan}, "cval must be a number"),
     ],
