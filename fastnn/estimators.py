@@ -1,7 +1,7 @@
 """A dense network as a classifier of scikit-learn's: for its pipelines, searches and ensembles.
 
-Needs scikit-learn, an extra of the installation (``pip install "fastnn-engine[sklearn]"``), and is
-therefore not imported by ``fastnn``.
+Needs scikit-learn, an extra of the installation (``pip install scikit-learn``), and is therefore
+not imported by ``fastnn``.
 """
 
 from __future__ import annotations
