@@ -177,8 +177,8 @@ def run(settings: Settings) -> Result:
 LESSON = Lesson(
     name="sliding",
     question="How does a network for small images look at a large one?",
-    claim="its dense layers as convolutions, it says the same as for each window by itself, with at "
-    "most a fifth of the multiply-adds; from the map it knows moved digits better than from one "
+    claim="its dense layers as convolutions, it says the same as for each window by itself, with "
+    "at most a fifth of the multiply-adds; from the map it knows moved digits better than from one "
     "window",
     run=run,
     seconds=10,
