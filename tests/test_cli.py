@@ -57,6 +57,15 @@ def test_python_m_fastnn():
     assert (done.returncode, done.stdout) == (0, f"fastnn {fastnn.__version__}\n")
 
 
+def test_train_takes_every_name_of_an_activation(capsys):
+    told = []
+    for name in ("silu", "swish"):
+        args = ["--activation", name, "--hidden", "4", "--epochs", "1", "--quiet"]
+        assert main(["train", *args]) == 0
+        told.append(capsys.readouterr().out.splitlines()[-1])
+    assert told[0] == told[1]
+
+
 # --- info ---
 
 

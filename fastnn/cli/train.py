@@ -23,7 +23,7 @@ from fastnn.cli.options import (
     write_json,
 )
 from fastnn.datasets import load_digits, read_csv, split
-from fastnn.ops import ACTIVATIONS
+from fastnn.ops import ACTIVATION_ALIASES, ACTIVATIONS
 from fastnn.preprocessing import StandardScaler
 
 Array = NDArray[Any]
@@ -73,8 +73,9 @@ def add_options(parser: CommandParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--hidden", type=sizes, default="80,70", metavar="SIZES",
         help="sizes of the hidden layers, or none")  # fmt: skip
-    add("--activation", type=name("activation", ACTIVATIONS), default="sigmoid",
-        metavar="NAME", help=f"of the hidden layers: {', '.join(ACTIVATIONS)}")  # fmt: skip
+    add("--activation", type=name("activation", (*ACTIVATIONS, *ACTIVATION_ALIASES)),
+        default="sigmoid", metavar="NAME",
+        help=f"of the hidden layers: {', '.join(ACTIVATIONS)}")  # fmt: skip
     add("--dtype", type=name("dtype", DTYPES), default="float32", metavar="NAME",
         help=" or ".join(DTYPES))  # fmt: skip
     add = parser.add_argument_group("training").add_argument

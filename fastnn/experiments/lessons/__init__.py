@@ -2,6 +2,7 @@
 
 A lesson's file begins with its maths, then come the networks, then ``run``, which trains them and
 returns figures, checks and a picture (``Result``). The order of ``LESSONS`` is that of the course.
+What several share is in ``data`` (images) and ``trials`` (a network from several seeds).
 """
 
 from fastnn.experiments.lessons import (
