@@ -121,7 +121,7 @@ class ParameterStore:
             ends[place:] = [size] * (3 - place)
         self._offsets, (self._stored, self._trained_end, _) = offsets, ends
         largest = max(self.parameters, key=lambda p: p.size, default=None)
-        what = f"the parameters, {largest.name} {largest.shape} among them," if largest else ""
+        what = f"the parameters, {largest.name} {largest.shape} among them" if largest else ""
         self.values = zeros(size, self.dtype, what=what)
         for p in self.parameters:
             view = self._view(self.values, p)
@@ -294,6 +294,6 @@ def zeros(size: int, dtype: np.dtype[Any], place: int = 0, what: str = "an array
     try:
         raw = np.zeros(nbytes + _PAGE, np.uint8)
     except (MemoryError, ValueError):  # NumPy's for sizes that no machine could address
-        raise MemoryError(f"{what} would take {nbytes:,} bytes, which can't be had") from None
+        raise MemoryError(f"can't allocate {nbytes:,} bytes for {what}") from None
     start = (place - raw.ctypes.data) % _PAGE
     return raw[start : start + size * dtype.itemsize].view(dtype)

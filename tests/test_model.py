@@ -742,11 +742,11 @@ def test_paths_that_are_none(path):
 def test_what_is_too_large_is_named():
     huge = 10**17  # for any machine's addresses
     for layers in ([Dense(huge, name="wide")], [Dense(10**12), Dense(huge, name="wide")]):
-        with pytest.raises(MemoryError, match=r"parameters, wide/w .* would take [\d,]+ bytes"):
+        with pytest.raises(MemoryError, match=r"allocate [\d,]+ bytes for the parameters, wide/w "):
             Sequential(layers, (1000,)).get_weights()
     net = Sequential([Dense(3, name="wide")], (4,))
     net.build((4,))
-    with pytest.raises(MemoryError, match=r"Dense 'wide': y \(100000000000000000, 3\) would take"):
+    with pytest.raises(MemoryError, match=r"bytes for Dense 'wide': y \(10{17}, 3\)"):
         net.bind(huge, training=False)
 
 
