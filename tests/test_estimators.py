@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from joblib.externals.loky import get_reusable_executor
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -83,6 +84,14 @@ def test_a_pickled_network_guesses_the_same(digits):
     assert net.network_.predict(x_test[:1]).shape == (1, 10), "the original is as it was"
 
 
+@pytest.fixture
+def processes():
+    """Those that joblib keeps for the next call end with the test: others count processes."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.mark.usefixtures("processes")
 def test_processes_of_joblib_take_it(digits):
     x, y, x_test, _ = digits
     net = NetworkClassifier((8,), epochs=2, random_state=0)
