@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def fold_batch_norm(model: Sequential) -> Sequential:
         raise ValueError("fold_batch_norm: the model isn't built; give it data or build(shape)")
     weights = model.get_weights()
     root = _copied(model.chain)
-    for chain in _chains(root):
+    for chain in [layer for layer in root.walk() if isinstance(layer, Chain)]:
         kept: list[Layer] = []
         for layer in chain.children:
             below: Any = kept[-1] if kept else None
@@ -61,13 +60,6 @@ def _fold(layer: Any, norm: BatchNormalization, weights: dict[str, Any]) -> None
     layer.use_bias = True
     layer.activation = norm.activation
     layer.f = Nonlinearity(type(layer).__name__, norm.activation)
-
-
-def _chains(layer: Layer) -> Iterator[Chain]:
-    if isinstance(layer, Chain):
-        yield layer
-    for child in layer.children:
-        yield from _chains(child)
 
 
 def _copied(layer: Any, done: dict[int, Any] | None = None) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +97,8 @@ class Sequential:
         self.stop_training = False
         self._compiled: dict[str, Any] | None = None
         self._bound: tuple[Any, ...] = ()
+        self._rng: np.random.Generator
+        self._seeds: np.random.SeedSequence
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             raise TypeError(f"Sequential: expected a list of layers, got {type(layers).__name__}")
         for layer in layers:
@@ -129,8 +133,11 @@ class Sequential:
     def store(self) -> ParameterStore | None:
         """Where the parameters are, None before ``build``; allocated when first asked for."""
         if self._store is None and self.built:
-            self._store = ParameterStore(list(self.chain.parameters()), self.dtype)
-            self._store.initialize(self._rng)
+            parameters, rng = list(self.chain.parameters()), copy.deepcopy(self._rng)
+            with _as_before_on_error(*parameters):
+                store = ParameterStore(parameters, self.dtype)
+                store.initialize(rng)
+            self._store, self._rng = store, rng
         return self._store
 
     def add(self, layer: Layer) -> None:
@@ -142,18 +149,12 @@ class Sequential:
             raise TypeError(f"Sequential: expected a layer, got {type(layer).__name__}")
         if any(layer is other for other in self.layers):
             raise ValueError(f"Sequential: the same {type(layer).__name__} object is there twice")
-        if not self.built:
-            self.chain.children.append(layer)
-            return
-        self.chain.children.append(layer)
-        try:
+        with _as_before_on_error(self.chain, *layer.walk()):
+            self.chain.children = [*self.layers, layer]
+            if not self.built:
+                return
             _claim_layers(self.chain)
             self.chain.connect_next(layer)
-        except Exception:
-            self.chain.children.pop()
-            if layer.owner is self.chain:
-                _release(layer)
-            raise
         layer.take_seed(self._seeds.spawn(1)[0])
         self._begin_anew()
 
@@ -189,31 +190,22 @@ class Sequential:
         """
         store, layers = self._require_built(), self.chain.children
         shape = tuple(input_shape or self.chain.input_shape)
-        before = layers, self.chain.input_shape
         convolutions = convolutional("to_convolution", layers)
-        if len(shape) != 3 or shape[2:] != before[1][2:]:
+        if len(shape) != 3 or shape[2:] != self.chain.input_shape[2:]:
             raise ValueError(
                 f"to_convolution: input_shape must be (H, W, C), with the channels of the model's "
-                f"{before[1]}, got {shape}"
+                f"{self.chain.input_shape}, got {shape}"
             )
         values = {p.name: p.value for p in store.parameters}
-        try:
-            self._connect_anew(convolutions, shape, values)
-        except ValueError:
-            self._connect_anew(*before, values)
-            raise
+        with _as_before_on_error(*self.chain.walk()):
+            self.chain.children = convolutions
+            _claim_layers(self.chain)
+            self.chain.connect(shape, self.dtype)
+            for parameter in self.chain.parameters():
+                parameter.value = values[parameter.name].reshape(parameter.shape)
         for layer in layers:
             if not any(layer is kept for kept in convolutions):
                 _release(layer)
-
-    def _connect_anew(
-        self, layers: list[Layer], input_shape: tuple[int, ...], values: Mapping[str, Array]
-    ) -> None:
-        self.chain.children = layers
-        _claim_layers(self.chain)
-        self.chain.connect(input_shape, self.dtype)
-        for parameter in self.chain.parameters():
-            parameter.value = values[parameter.name].reshape(parameter.shape)
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -221,7 +213,10 @@ class Sequential:
         self._store, self._compiled, self._bound, self.heads = None, None, (), []
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """Make the parameters for inputs of ``input_shape``, without the batch."""
+        """Make the parameters for inputs of ``input_shape``, without the batch.
+
+        Raises ``ValueError`` or ``TypeError``, with all as before, if a layer can't take them.
+        """
         try:
             shape = tuple(operator.index(n) for n in input_shape)
         except TypeError:
@@ -233,12 +228,14 @@ class Sequential:
             raise ValueError("Sequential: the model has no layers")
         if not shape or min(shape) < 1:
             raise ValueError(f"Sequential: input_shape must have sizes >= 1, got {input_shape}")
-        _claim_layers(self.chain)
-        self.chain.connect(shape, self.dtype)
-        self._rng, self._seeds = np.random.default_rng(self.seed), np.random.SeedSequence(self.seed)
-        self.chain.take_seed(self._seeds)
-        self.built, self._store, self._bound = True, None, ()
-        self._prepare()
+        with _as_before_on_error(self, *self.chain.walk()):
+            _claim_layers(self.chain)
+            self.chain.connect(shape, self.dtype)
+            self._rng = np.random.default_rng(self.seed)
+            self._seeds = np.random.SeedSequence(self.seed)
+            self.chain.take_seed(self._seeds)
+            self.built, self._store, self._bound = True, None, ()
+            self._prepare()
 
     def compile(
         self,
@@ -256,7 +253,10 @@ class Sequential:
         ``loss_weights`` a dict by head (1 where missing, none below 0). ``keep_gradients=True``
         stores every gradient in memory; otherwise those of large dense layers go to the optimizer
         band by band and are never stored.
+
+        Raises ``ValueError`` or ``TypeError``, with all as before, for what doesn't fit.
         """
+        before = self._compiled
         self._compiled = {
             "optimizer": optimizers.get(optimizer),
             "loss": loss,
@@ -266,8 +266,8 @@ class Sequential:
         }
         try:
             self._prepare()
-        except Exception:
-            self._compiled = None
+        except BaseException:
+            self._compiled = before
             raise
 
     @property
@@ -298,11 +298,13 @@ class Sequential:
         }
         found = {n: losses.get(v) for n, v in chosen_losses.items()}
         found_metrics = {n: [metrics.get(m) for m in _listed(v)] for n, v in chosen_metrics.items()}
-        if self.store is None or names is None:
+        store = self.store
+        if store is None or names is None:
             return
+        with _as_before_on_error(store, *store.parameters):
+            store.prepare(c["optimizer"], c["keep_gradients"])
         self.heads = [Head(n, shapes[n], found[n], weights[n], found_metrics[n]) for n in names]
-        self.store.prepare(c["optimizer"], c["keep_gradients"])
-        self.penalized = [(p, p.regularizer) for p in self.store.trained if p.regularizer]
+        self.penalized = [(p, p.regularizer) for p in store.trained if p.regularizer]
         self.chain.stale = False
         self._bound = ()
 
@@ -795,8 +797,20 @@ def _claim_layers(root: Layer) -> None:
     visit(root)
 
 
+@contextmanager
+def _as_before_on_error(*objects: Any) -> Iterator[None]:
+    """If the block raises, the objects have the attributes that they had before it."""
+    before = [(one, dict(vars(one))) for one in objects]
+    try:
+        yield
+    except BaseException:
+        for one, attributes in before:
+            vars(one).clear()
+            vars(one).update(attributes)
+        raise
+
+
 def _release(layer: Layer) -> None:
     """Make the layer, and all in it, free for another model."""
-    layer.owner, layer.own_parameters = None, []
-    for child in layer.children:
-        _release(child)
+    for one in layer.walk():
+        one.owner, one.own_parameters = None, []

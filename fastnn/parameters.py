@@ -176,12 +176,10 @@ class ParameterStore:
         keep = keep or self.optimizer.needs_gradients
         size = self._trained_end if keep else self._stored
         if len(self.gradients) != size:
-            self.gradients, self.has_gradients = (
-                zeros(size, self.dtype, what="the gradients"),
-                False,
-            )
-            if self.optimizer.gradient_accumulation_steps > 1:
-                self._sums = zeros(size, self.dtype, what="the gradients' sums")
+            summed = size if self.optimizer.gradient_accumulation_steps > 1 else 0
+            gradients = zeros(size, self.dtype, what="the gradients")
+            self._sums = zeros(summed, self.dtype, what="the gradients' sums")
+            self.gradients, self.has_gradients = gradients, False
         for p in self.trained:
             stored = keep or not self._streams(p)
             p.gradient = self._view(self.gradients, p) if stored else None

@@ -65,7 +65,8 @@ class Recorder(Callback):
 
     The page is written when training begins, at the end of epochs (not so often that writing takes
     more than a tenth of the time) and when training ends, with an error too. ``fit`` begins with
-    nothing remembered. The figures are in ``record``.
+    nothing remembered. The figures are in ``record``. What can't be written once training has begun
+    is a warning, and is tried again at the next epoch.
 
     Raises ``TypeError`` or ``ValueError`` for a bad argument; what only the model can tell, and
     ``OSError`` where ``path`` can't be written, when training begins.
@@ -103,11 +104,12 @@ class Recorder(Callback):
 
     def on_train_begin(self) -> None:
         self._began, self._wrote, self._writing = time.perf_counter(), 0.0, 0.0
+        self._warned = False
         model = self.model
         x, labels = self.data
         if self.given is not None:
             x, labels = model.check_data(*self.given, "Recorder: data x", "Recorder: data y")
-        layers = [layer for layer in _walk(model.chain) if layer is not model.chain]
+        layers = [layer for layer in model.chain.walk() if layer is not model.chain]
         trained, ends, left_out = self._choose(layers)
         self._parameters = [p for layer in trained for p in self._shown(layer)]
         self._ends = ends
@@ -153,12 +155,12 @@ class Recorder(Callback):
             with self._timed():
                 self._take()
         if self._writing <= _WRITING * (time.perf_counter() - self._wrote):
-            self._write()
+            self._write_again()
 
     def on_train_end(self) -> None:
         with self._timed():
             self._take(last=True)
-        self._write()
+        self._write_again()
 
     def on_train_error(self) -> None:
         with suppress(OSError):  # the error that ended training says more
@@ -289,6 +291,19 @@ class Recorder(Callback):
         self._writing = self._wrote - started
         self.record.recording += self._writing
 
+    def _write_again(self) -> None:
+        """The same once training has begun: what can't be written then must not end it."""
+        try:
+            self._write()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"Recorder: the page isn't written any more: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+
 
 class _Thinned(Generic[T]):
     """Every moment of a long time, or every second, fourth …: ``most`` at most, an even number."""
@@ -346,12 +361,6 @@ def _spread(layers: list[Layer]) -> list[Layer]:
     if len(layers) <= _LAYERS:
         return layers
     return [layers[i] for i in np.linspace(0, len(layers) - 1, _LAYERS).round().astype(int)]
-
-
-def _walk(layer: Layer) -> Iterator[Layer]:
-    yield layer
-    for child in layer.children:
-        yield from _walk(child)
 
 
 def _row(layer: Layer) -> tuple[str, str, str, int | None]:

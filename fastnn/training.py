@@ -6,9 +6,9 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -232,15 +232,20 @@ def attended(
             begun.append(callback)
         yield
     except BaseException:
-        for callback in begun:
-            callback.on_train_error()
+        _tell_all(callback.on_train_error for callback in begun)
         raise
     else:
-        for callback in callbacks:
-            callback.on_train_end()
+        _tell_all(callback.on_train_end for callback in callbacks)
     finally:
         if reads_gradients:
             store.keep_gradients(model.keeps_gradients)
+
+
+def _tell_all(methods: Iterable[Callable[[], None]]) -> None:
+    """Call each, also after one that raises; then raise its error."""
+    with ExitStack() as stack:
+        for method in reversed(list(methods)):
+            stack.callback(method)
 
 
 def evaluate(

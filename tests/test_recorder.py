@@ -252,6 +252,25 @@ def test_training_goes_on_when_the_network_fails_in_a_snapshot(path, xor):
     assert "the network failed: MemoryError: no room" in path.read_text()
 
 
+def test_training_goes_on_when_the_page_can_not_be_written_again(tmp_path, xor):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    recorder = Recorder(folder / "run.html")
+
+    class Away(Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 0:
+                folder.rename(tmp_path / "kept")
+
+    net = plane_net()
+    with pytest.warns(RuntimeWarning, match="page isn't written any more: .*No such file") as said:
+        history = net.fit(*xor, epochs=3, verbose=0, callbacks=[Away(), recorder])
+    assert len(said) == 1
+    assert len(history["loss"]) == 3
+    assert (tmp_path / "kept" / "run.html").exists()
+    assert len(recorder.record.history["loss"]) == 3
+
+
 def test_layers_in_layers_are_seen(path, rng):
     net = Sequential([Residual([Dense(4, "relu"), Dense(4)]), Dense(2)], input_shape=(4,), seed=1)
     net.compile("sgd")

@@ -186,16 +186,18 @@ class Layer:
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, those of children included, in the order of the layers."""
-        yield from self.own_parameters
+        for layer in self.walk():
+            yield from layer.own_parameters
+
+    def walk(self) -> Iterator[Layer]:
+        """The layer, and all in it, in order."""
+        yield self
         for child in self.children:
-            yield from child.parameters()
+            yield from child.walk()
 
     def leaves(self) -> Iterator[Layer]:
         """The layers at the ends of the tree, in order."""
-        if not self.children:
-            yield self
-        for child in self.children:
-            yield from child.leaves()
+        return (layer for layer in self.walk() if not layer.children)
 
     @property
     def multiply_adds(self) -> int:
