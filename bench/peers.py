@@ -26,6 +26,7 @@ from typing import Any
 from bench.worker import ENGINES
 from bench.workloads import CASES, Conv, Norm, Pool
 from fastnn.config import config
+from fastnn.experiments.processes import held_to_cpus
 
 #: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
 #: ran before, which wait for work before they sleep and slow a second thread down for some 80 ms.
@@ -53,17 +54,12 @@ class Worker:
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}
         environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        # The affinity is inherited by the child, and thus in force before it starts.
-        ours = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, sorted(ours)[:threads])
-        try:
+        with held_to_cpus(threads):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bench.worker", engine, str(threads)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                 env=environment,
             )  # fmt: skip
-        finally:
-            os.sched_setaffinity(0, ours)
 
     def start(self) -> dict[str, Any]:
         """Wait until it is ready: its version, or why it is missing."""

@@ -100,7 +100,7 @@ class Batches:
         # A seed of its own if none is given.
         self.seed: Any = np.random.SeedSequence(seed).entropy
         self._pool: ThreadPoolExecutor | None = None
-        self._waited = 0.0
+        self._begun, self._waited = 0, 0.0
         shape = augment.output_shape(x.shape[1:]) if augment else x.shape[1:]
         self._buffers = [
             (
@@ -147,7 +147,9 @@ class Batches:
         asked = time.perf_counter()
         for i in range(len(self) + self.workers):
             if i < len(self):
-                buffer = self._buffers[i % len(self._buffers)]
+                # Going on from the epoch before: somebody may hold its last batch.
+                buffer = self._buffers[self._begun % len(self._buffers)]
+                self._begun += 1
                 waiting.append(
                     self._begin(order[i * size : (i + 1) * size], epoch, buffer, kernels)
                 )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
+import subprocess
+import sys
+from itertools import islice
 
 import numpy as np
 import pytest
 
+import fastnn
 from fastnn import optimizers
 from fastnn.experiments import ledger
 from fastnn.experiments.ledger_page import ledger_page
+from fastnn.experiments.processes import held_to_cpus
 from fastnn.rules import STATES
 
 
@@ -120,6 +126,77 @@ def test_equal_seconds_are_those_of_sgd():
     assert sgd["accuracy_at_equal_seconds"] == sgd["accuracy"]
     assert other["loss"][-1][1] > sgd["loss"][-1][1]
     assert at_equal != at_end
+
+
+def test_the_curve_ends_where_training_does():
+    seconds = [0.5 * i for i in range(1, 132)]
+    curve = ledger._curve(list(range(131)), seconds)
+    assert [point[0] for point in curve] == [*range(2, 131, 2), 131]
+    assert curve[-1] == [131, 65.5, 130]
+    assert curve[0] == [2, 1, 0.5]
+    assert ledger._curve([], []) == []
+
+
+@pytest.fixture
+def row(tmp_path):
+    """One of the digits, in this process."""
+    (job,) = ledger.jobs(["digits"], ["sgd"], ["full"], ["cython"], steps=30)
+    ledger._store_data({"digits"}, str(tmp_path), quick=True)
+    with fastnn.use_backend("cython"):
+        yield ledger._Row(job, str(tmp_path))
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_network_that_diverges(row, raises, monkeypatch):
+    """fastnn raises, peers give NaN: the row says so, and its steps are timed all the same."""
+
+    class Engine:
+        steps = 0
+
+        def step(self, *batch):
+            self.steps += 1
+            if self.steps % 8 == 0 and raises:
+                raise FloatingPointError("step 8: loss=nan isn't finite")
+            return float("nan") if self.steps % 8 == 0 else 1.0
+
+        def outputs(self, x):
+            return {"": np.zeros((len(x), 10))}
+
+    model = ledger.NETWORKS["digits"].build(0)
+    model.compile("sgd")
+    monkeypatch.setattr(row, "_make", lambda: (Engine(), model))
+    figures = row.train(None)
+    assert figures["stopped"].startswith("step 8: ")
+    assert (figures["steps"], figures["final_loss"], figures["accuracy"]) == (7, 1.0, None)
+    assert len(row.time(1e-4)) > 8
+
+
+def test_a_network_that_diverges_at_once_is_not_timed(row, monkeypatch):
+    class Engine:
+        def step(self, *batch):
+            raise FloatingPointError("at once")
+
+    monkeypatch.setattr(row, "_make", lambda: (Engine(), None))
+    row._begin()
+    with pytest.raises(FloatingPointError, match="at once"):
+        row.time(1e-4)
+
+
+def test_pairs_are_of_whole_epochs(row):
+    """23 batches an epoch: the last one is still held when the next epoch begins."""
+    order, rows = np.random.default_rng(row.job.seed), len(row.x)
+    given = np.concatenate([x.copy() for x, _, _ in islice(row._pairs(), 2 * 23)])
+    expected = np.concatenate([row.x[order.permutation(rows)] for _ in range(2)])
+    np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_processes_are_held_to_so_many_cpus():
+    ours = os.sched_getaffinity(0)
+    with held_to_cpus(1):
+        run = [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"]
+        assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "1\n"
+    assert os.sched_getaffinity(0) == ours
 
 
 @pytest.mark.skipif(ledger._reset_peak() is None, reason="peaks are measured on Linux")

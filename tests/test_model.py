@@ -9,6 +9,8 @@ import pickle
 import re
 import stat
 import sys
+from contextlib import closing
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import fastnn
 from fastnn import Activation, Chain, Conv2D, Dense, Flatten, Heads, Layer, Sequential, optimizers
 from fastnn.callbacks import Callback
+from fastnn.training import Batches
 
 
 @pytest.fixture
@@ -223,6 +226,23 @@ def test_shuffling_sees_every_sample_once(data):
         assert sorted(map(tuple, epoch)) == sorted(map(tuple, x))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, x)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_batch_holds_until_the_one_after_the_next_is_asked_for(workers):
+    """In the next epoch too."""
+    x = np.arange(9, dtype=np.float32).reshape(9, 1)
+    with closing(Batches(x, {"": x[:, 0]}, 3, np.dtype("f4"), workers=workers)) as batches:
+        rng = np.random.default_rng(1)
+        order = np.random.default_rng(1)
+        epochs = chain.from_iterable(batches.shuffled(rng, epoch) for epoch in range(4))
+        expected = np.concatenate([x[order.permutation(9)] for _ in range(4)]).reshape(-1, 3, 1)
+        held = next(epochs)
+        for i, following in enumerate(epochs):
+            np.testing.assert_array_equal(held[0], expected[i])
+            np.testing.assert_array_equal(held[1][""], expected[i, :, 0])
+            held = following
+        assert i == 10
 
 
 def test_validation_split_takes_the_end(data):

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ from fastnn import backends, optimizers
 from fastnn.backends import threads
 from fastnn.datasets import draw_cifar10, draw_office31, load_digits, split
 from fastnn.experiments import images, office31, peers
-from fastnn.experiments.processes import THREAD_VARIABLES, environment
+from fastnn.experiments.processes import THREAD_VARIABLES, environment, held_to_cpus
 from fastnn.geometry import Conv2DGeometry
 from fastnn.layers import Dense
 from fastnn.limits import Limits, NoLimits
@@ -256,6 +256,12 @@ class _Row:
         )
         return (_Fastnn(model) if job.engine == "fastnn" else _Peer(model, job)), model
 
+    def _begin(self) -> Sequential:
+        """A network that has not learnt anything, and its batches from the first."""
+        self.engine, model = self._make()
+        self.pairs = self._pairs()
+        return model
+
     def _pairs(self) -> Iterator[tuple[Array, Labels, Array]]:
         """Batches without end, each with the inputs of the next one."""
         rng = np.random.default_rng(self.job.seed)
@@ -286,8 +292,8 @@ class _Row:
         """
         self.warm_up()
         before = _reset_peak()
-        self.engine, model = self._make()
-        self.pairs = self._pairs()
+        model = self._begin()
+        assert self.engine is not None
         figures = self.figures = self._model_figures(model)
         if self.job.engine != "fastnn":
             # The peer has its own copy of the weights.
@@ -303,10 +309,14 @@ class _Row:
             batch = next(self.pairs)
             started = time.perf_counter()
             try:
-                losses.append(float(self.engine.step(*batch)))
+                loss = float(self.engine.step(*batch))
             except FloatingPointError as error:
                 stopped = str(error)
                 break
+            if not math.isfinite(loss):  # peers say nothing
+                stopped = f"step {len(losses) + 1}: the loss is {loss}"
+                break
+            losses.append(loss)
             spent += time.perf_counter() - started
             seconds.append(spent)
             if equal_seconds is not None and at_equal is None and spent >= equal_seconds:
@@ -323,6 +333,7 @@ class _Row:
             "accuracy": accuracy,
             "accuracy_at_equal_seconds": accuracy if at_equal is None else at_equal,
             "steps": len(losses),
+            "seconds": spent,
             "stopped": stopped,
         }
 
@@ -359,14 +370,26 @@ class _Row:
         } | {f"bytes_{part}": size / n for part, size in nbytes.items()}
 
     def time(self, seconds: float) -> list[float]:
-        """Seconds of each of several steps, for about so long."""
+        """Seconds of each of several steps, for about so long.
+
+        A network that diverges begins anew, or raises ``FloatingPointError`` at its first step.
+        """
         assert self.engine is not None
         found: list[float] = []
+        new = False
         while sum(found) < seconds:
             batch = next(self.pairs)
             started = time.perf_counter()
-            self.engine.step(*batch)
+            try:
+                self.engine.step(*batch)
+            except FloatingPointError:
+                if new:
+                    raise
+                self._begin()
+                new = True
+                continue
             found.append(time.perf_counter() - started)
+            new = False
         return found
 
     def limit(self) -> float | None:
@@ -397,9 +420,10 @@ def _products(model: Sequential) -> int:
 def _curve(losses: Sequence[float], seconds: Sequence[float]) -> list[list[float]]:
     """[step, seconds, loss] at some sixty places; the loss is the mean since the place before."""
     every = max(1, len(losses) // POINTS)
+    ends = [*range(every, len(losses), every), len(losses)] if losses else []
     return [
-        [end, seconds[end - 1], statistics.fmean(losses[end - every : end])]
-        for end in range(every, len(losses) + 1, every)
+        [end, seconds[end - 1], statistics.fmean(losses[begin:end])]
+        for begin, end in pairwise([0, *ends])
     ]
 
 
@@ -463,7 +487,7 @@ class _Process:
         self.process = context.Process(target=_serve, args=(theirs, job, folder), daemon=True)
         # Whatever library computes there, it has so many threads.
         names = (*THREAD_VARIABLES, "NUMBA_NUM_THREADS")
-        with environment(names, str(job.threads)):
+        with environment(names, str(job.threads)), held_to_cpus(job.threads):
             self.process.start()
         theirs.close()
 
@@ -512,7 +536,7 @@ def measure(
                 try:
                     row = _measured(process, job, sgd, sgd_seconds, quick)
                     if job.optimizer == "sgd":
-                        sgd, sgd_seconds = process, row["loss"][-1][1] if row["loss"] else None
+                        sgd, sgd_seconds = process, None if row["stopped"] else row["seconds"]
                 except RuntimeError as error:
                     row = _described(job) | {"error": str(error)}
                 finally:

@@ -55,7 +55,7 @@ def ledger_page(ledger: Mapping[str, Any]) -> Page:
         writes by measured time; each may be None
       - ``loss``: [[step, seconds, loss], …] with rising steps, or []; ``final_loss`` or None
       - ``accuracy``, and ``accuracy_at_equal_seconds``: of the test set, when the time is up that
-        the fastest optimizer took for its steps; both from 0 to 1 or None
+        SGD took for its steps on the same engine; both from 0 to 1 or None
 
     Figures that are missing leave out their chart. Raises ``ValueError`` for a ledger or a row
     without one of these keys.

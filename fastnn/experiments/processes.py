@@ -23,3 +23,20 @@ def environment(names: tuple[str, ...], value: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = old
+
+
+@contextmanager
+def held_to_cpus(count: int) -> Iterator[None]:
+    """Processes started meanwhile may use that many CPUs, where the system has CPU affinity.
+
+    Some libraries can't be told how many threads to use: they take all CPUs that they may use.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(ours)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
