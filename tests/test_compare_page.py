@@ -25,11 +25,15 @@ def run(name, *arguments):
 
 
 def test_passes():
-    lines = run("passes", "--sizes", "3", "2000", "16", "--repeats", "2")
-    assert lines[0].startswith("2000 x 16 weights")
-    times = [float(line[31:].split()[0]) for line in lines[2:18]]
-    total = float(lines[18].split()[2])
-    assert total == pytest.approx(sum(times), abs=0.1)
+    lines = run("passes", "--sizes", "3", "2000", "125", "--repeats", "2")
+    assert lines[0].startswith("2000 x 125 weights (1 MB)")
+    rows = [(int(line[24:31]), float(line[31:40])) for line in lines[2:20]]
+    passes, (moved, total), sgd = rows[:16], rows[16], rows[17]
+    assert moved == sum(row[0] for row in passes)
+    assert total == pytest.approx(sum(row[1] for row in passes), abs=0.1)
+    of_sgd = (*passes[:2], passes[-3], passes[-1])
+    assert sgd[0] == sum(row[0] for row in of_sgd) == 7
+    assert sgd[1] == pytest.approx(sum(row[1] for row in of_sgd), abs=0.03)
     assert lines[-1].startswith("fastnn, adam: one pass")
 
 

@@ -140,10 +140,17 @@ def test_a_broken_experiment_is_found(how, monkeypatch):
 # --- the command --------------------------------------------------------------------------------
 
 
-def test_the_list(capsys):
-    assert main(["learn", "--list"]) == 0
+def test_the_list(capsys, tmp_path):
+    path = tmp_path / "l.json"
+    assert main(["learn", "--list", "--json", str(path)]) == 0
     out = capsys.readouterr().out
-    for lesson in LESSONS.values():
+    found = json.loads(path.read_text())
+    assert [one["name"] for one in found] == list(LESSONS)
+    for one, lesson in zip(found, LESSONS.values(), strict=True):
+        assert one == {
+            "name": lesson.name, "question": lesson.question, "claim": lesson.claim,
+            "seconds": lesson.seconds, "data": lesson.data,
+        }  # fmt: skip
         assert lesson.question in out
         assert lesson.claim in out
         assert lesson.data in out
@@ -186,6 +193,7 @@ def test_without_matplotlib_the_claim_is_checked_all_the_same(monkeypatch, capsy
         (["xr"], "unknown lesson 'xr'; did you mean 'xor'?"),
         (["xor", "--data", "."], "--data is for one lesson that takes a set"),
         (["--all", "--data", "."], "--data is for one lesson that takes a set"),
+        (["--list", "--data", "."], "--data is for one lesson that takes a set"),
     ],
 )
 def test_usage_errors(args, message, capsys):

@@ -95,8 +95,9 @@ def main() -> None:
     for line, moved, taken in rows:
         print(f"{line:24}{moved:7.0f}{taken:9.2f}{taken / total:9.1%}")
     print(f"{'all':24}{sum(row[1] for row in rows):7.0f}{total:9.2f}")
-    sgd = sum(row[2] for row in (*rows[:2], rows[-3], rows[-1]))
-    print(f"{'SGD: y, g, α * g, w −=':24}{9 * size:7.0f}{sgd:9.2f}")
+    sgd = (*rows[:2], rows[-3], rows[-1])
+    moved, taken = sum(row[1] for row in sgd), sum(row[2] for row in sgd)
+    print(f"{'SGD: y, g, α * g, w −=':24}{moved:7.0f}{taken:9.2f}")
     for name, arrays in (("sgd", 2), ("adam", 6)):
         taken = ms(fused(n, k, o, name), options.repeats)
         print(f"{f'fastnn, {name}: one pass':24}{arrays * size:7.0f}{taken:9.2f}")

@@ -43,13 +43,15 @@ def run(args: argparse.Namespace) -> None:
     """Run one lesson or all, print, draw, check."""
     if (args.name is not None) + args.list + args.all != 1:
         raise ValueError("expected one of: NAME, --list, --all")
-    if args.list:
-        print(_listed())
-        return
-    chosen = list(LESSONS.values()) if args.all else [LESSONS[args.name]]
-    if args.data is not None and (args.all or not chosen[0].data):
+    if args.data is not None and (args.name is None or not LESSONS[args.name].data):
         takers = ", ".join(lesson.name for lesson in LESSONS.values() if lesson.data)
         raise ValueError(f"--data is for one lesson that takes a set: {takers}")
+    if args.list:
+        print(_listed())
+        keys = ("name", "question", "claim", "seconds", "data")
+        write_json(args.json, [{k: getattr(one, k) for k in keys} for one in LESSONS.values()])
+        return
+    chosen = list(LESSONS.values()) if args.all else [LESSONS[args.name]]
     if not args.all and (missing := chosen[0].missing()):
         raise RuntimeError(missing)
     settings = Settings(args.seed, args.quick, args.data)
