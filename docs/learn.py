@@ -43,7 +43,8 @@ fastnn learn --all --quick   # all at a reduced size: a minute
 has one, `--json FILE` writes the figures (or the list). A claim that doesn't hold is an error, with
 exit code 1. A lesson is one short file in [experiments/lessons](../fastnn/experiments/lessons): its
 maths, its networks, its measurement. This page is made by running them, with
-`python docs/learn.py`; other programs were busy then, so that its times are longer than yours will be.
+`python docs/learn.py`; other programs were busy then, so that its times are
+longer than yours will be.
 """
 
 
