@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastnn.functional import check_count, check_number
 from fastnn.model import Sequential
 from fastnn.parameters import Gradients
 
@@ -34,8 +35,13 @@ def check_gradients(
     by parameter name and ``"x"``; but a difference that rounding of the losses alone can make,
     8 eps L / h, is within the tolerance: a bias below batch normalisation has gradient 0. Raises
     ``AssertionError``, naming the worst, if one is above ``tolerance``, and ``ValueError`` for a
-    model that isn't float64. Weights end as they began.
+    model that isn't float64, no ``directions``, and a ``step`` or ``tolerance`` of 0. Weights end
+    as they began, whatever is raised.
     """
+    check_count("check_gradients: directions", directions, 1)
+    for argument, number in (("step", step), ("tolerance", tolerance)):
+        if check_number("check_gradients", argument, number, 0) == 0:
+            raise ValueError(f"check_gradients: {argument} must be > 0, got {number!r}")
     if model.dtype != np.float64:
         raise ValueError(f"check_gradients: the model must be float64, got {model.dtype}")
     inputs, labels = model.check_data(x, y)
@@ -50,29 +56,35 @@ def check_gradients(
     loss()
     sink = Gradients()
     kept = [(p, p.value.copy()) for p in model.store.parameters if not p.learned]
-    dx = model.backward(sink)
-    for p, value in kept:
-        p.value[...] = value
+    try:
+        dx = model.backward(sink)
+    finally:
+        for p, value in kept:
+            p.value[...] = value
     pairs = [("x", inputs, np.array(dx, np.float64).reshape(inputs.shape))]
     pairs += [(p.name, p.value, sink.arrays[p.name].copy()) for p in model.store.trained]
     errors = {}
     for name, values, gradient in pairs:
         errors[name] = 0.0
         start = values.copy()
-        for _ in range(directions):
-            direction = rng.standard_normal(values.shape)
-            direction /= np.linalg.norm(direction)
-            values[...] = start + step * direction
-            above = loss()
-            values[...] = start - step * direction
-            below = loss()
+        try:
+            for _ in range(directions):
+                direction = rng.standard_normal(values.shape)
+                direction /= np.linalg.norm(direction)
+                values[...] = start + step * direction
+                above = loss()
+                values[...] = start - step * direction
+                below = loss()
+                numeric = (above - below) / (2 * step)
+                analytic = float(np.vdot(gradient, direction))
+                size = max(
+                    abs(numeric), abs(analytic), 1e-3 * float(np.linalg.norm(gradient)), 1e-12
+                )
+                rounding = 8 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / step
+                error = abs(numeric - analytic) / max(size, rounding / tolerance)
+                errors[name] = max(errors[name], error if np.isfinite(error) else np.inf)
+        finally:
             values[...] = start
-            numeric = (above - below) / (2 * step)
-            analytic = float(np.vdot(gradient, direction))
-            size = max(abs(numeric), abs(analytic), 1e-3 * float(np.linalg.norm(gradient)), 1e-12)
-            rounding = 8 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / step
-            error = abs(numeric - analytic) / max(size, rounding / tolerance)
-            errors[name] = max(errors[name], error if np.isfinite(error) else np.inf)
     worst = max(errors, key=errors.__getitem__)
     if not errors[worst] <= tolerance:
         raise AssertionError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastnn import metrics
 from fastnn.errors import unknown
 from fastnn.functional import binary_targets, class_labels, regression_targets
 
@@ -19,9 +20,10 @@ Array = NDArray[Any]
 
 
 class Loss:
-    """Base of all losses."""
+    """Base of all losses. ``accuracy`` is what the metric ``"accuracy"`` means with it."""
 
     name = ""
+    accuracy = staticmethod(metrics.accuracy)
 
     def prepare(self, labels: ArrayLike, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
         """Labels for outputs of ``shape`` (N first), checked and as the kernel takes them.
@@ -60,6 +62,7 @@ class SigmoidCrossEntropy(Loss):
     """Mean over all elements of −t log σ(x) − (1−t) log(1−σ(x)): yes or no, each by itself."""
 
     name = "sigmoid_cross_entropy"
+    accuracy = staticmethod(metrics.binary_accuracy)
 
     def prepare(self, labels: ArrayLike, shape: tuple[int, ...], dtype: Any, where: str) -> Array:
         return np.asarray(binary_targets(where, labels, shape), dtype, order="C")

@@ -185,8 +185,8 @@ class Sequential:
         evaluation, Sermanet and others (2014). ``add(GlobalAveragePooling2D())`` takes their mean.
         Names stay. Call it again for another size. The model must be compiled again.
 
-        Raises ``ValueError``, with all weights as before, for layers that can't be so and for
-        images smaller than the window.
+        Raises ``ValueError``, with all weights as before, for layers that can't be so, as a softmax
+        over a whole image, and for images smaller than the window.
         """
         store, layers = self._require_built(), self.chain.children
         shape = tuple(input_shape or self.chain.input_shape)
@@ -249,6 +249,9 @@ class Sequential:
 
         What is trained is decided here too: see ``Layer.trainable``.
 
+        The metric ``"accuracy"`` counts samples whose largest output is right, or with
+        ``sigmoid_cross_entropy`` outputs, each by itself.
+
         With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
         ``loss_weights`` a dict by head (1 where missing, none below 0). ``keep_gradients=True``
         stores every gradient in memory; otherwise those of large dense layers go to the optimizer
@@ -297,7 +300,9 @@ class Sequential:
             for n, weight in _by_head("loss_weights", c["loss_weights"], names, 1.0).items()
         }
         found = {n: losses.get(v) for n, v in chosen_losses.items()}
-        found_metrics = {n: [metrics.get(m) for m in _listed(v)] for n, v in chosen_metrics.items()}
+        found_metrics = {
+            n: [metrics.get(m, found.get(n)) for m in _listed(v)] for n, v in chosen_metrics.items()
+        }
         store = self.store
         if store is None or names is None:
             return

@@ -9,6 +9,7 @@ import pytest
 
 import fastnn
 from fastnn import (
+    AlphaDropout,
     AveragePooling2D,
     Conv2D,
     Dense,
@@ -206,6 +207,27 @@ def test_dropout_draws_anew_at_every_step_by_its_seed_or_the_models(rng):
     np.testing.assert_array_equal(own[0], masks(2, 7)[0])
     np.testing.assert_array_equal(own[1], first[1])
     assert len({a.tobytes() for a in masks(None, None) + masks(None, None)}) == 4
+
+
+@pytest.mark.parametrize("kind", [Dropout, AlphaDropout])
+@pytest.mark.parametrize("seed", [None, 7])
+def test_built_again_or_folded_dropout_begins_anew(kind, seed):
+    """And a copy draws from a generator of its own."""
+    x, net = np.ones((4, 50), np.float32), Sequential([kind(0.5, seed=seed)], (50,), seed=1)
+
+    def masks(model, count=3):
+        model.bind(len(x), training=True)
+        return [model.layers[0].forward(x, True).tobytes() for _ in range(count)]
+
+    first = masks(net)
+    net.build((50,))
+    assert masks(net) == first
+    folded = fastnn.fold_batch_norm(net)
+    assert masks(folded) == first
+    going_on = masks(net, 1)
+    net.build((50,))
+    masks(net)
+    assert masks(net, 1) == going_on
 
 
 def test_dropout_has_the_same_masks_in_both_dtypes_and_leaves_the_weights_alone():

@@ -19,6 +19,7 @@ from fastnn import (
     MaxPool2D,
     Rescaling,
     Sequential,
+    Softmax,
 )
 from fastnn.regularizers import L2
 
@@ -27,7 +28,8 @@ ENDS = {
         Flatten(), Dropout(0.5), Dense(6, "relu", kernel_regularizer=L2(0.1)),
         BatchNormalization(), Activation("tanh"), Dense(4, use_bias=False), Rescaling(2.0),
     ],
-    "mean": lambda: [GlobalAveragePooling2D(), Dense(4, "tanh"), Dense(3)],
+    "mean": lambda: [GlobalAveragePooling2D(), Softmax(), Dense(4, "tanh"), Dense(3), Softmax()],
+    "a window of one": lambda: [MaxPool2D(3, 1), Flatten(), Softmax()],
     "maximum": lambda: [GlobalMaxPooling2D(), Dense(4)],
 }  # fmt: skip
 
@@ -93,6 +95,11 @@ def test_what_stays(rng):
          "BatchNormalization 'batchnormalization' can't follow the image's features"),
         ([Flatten(), Dense(3), Heads({"a": Dense(1)})], (4, 4, 1), None, "Heads 'heads' can't"),
         ([Flatten(), Flatten(), Dense(3)], (4, 4, 1), None, "Flatten 'flatten_1' needs images"),
+        ([Flatten(), Softmax(), Dense(3)], (2, 2, 3), None, "Softmax 'softmax' can't follow"),
+        ([Flatten(), Activation("softmax"), Dense(3)], (1, 2, 3), None,
+         "Activation 'activation' can't follow"),
+        ([Conv2D(2, 3), Flatten()], (4, 4, 1), None, "Flatten 'flatten' needs a dense layer after"),
+        ([Flatten(), Rescaling(2.0)], (4, 4, 1), None, "Flatten 'flatten' needs a dense layer"),
     ],
 )  # fmt: skip
 def test_what_is_refused(layers, shape, larger, message):

@@ -249,6 +249,54 @@ def test_the_checker_wants_float64(rng):
         check_gradients(net, inputs(rng, 2, 3), np.ones((2, 3)))
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"directions": 0}, "check_gradients: directions must be an integer >= 1, got 0"),
+        ({"directions": -1}, "check_gradients: directions must be an integer >= 1, got -1"),
+        ({"step": 0.0}, "check_gradients: step must be > 0, got 0.0"),
+        ({"step": -1e-5}, r"check_gradients: step must be a number in \[0"),
+        ({"tolerance": 0}, "check_gradients: tolerance must be > 0, got 0"),
+        ({"tolerance": np.nan}, r"check_gradients: tolerance must be a number in \[0"),
+    ],
+)
+def test_the_checker_checks_something(argument, message, rng):
+    net = model([Dense(3)])
+    with pytest.raises(ValueError, match=message):
+        check_gradients(net, inputs(rng, 2, 3), np.ones((2, 3)), **argument)
+
+
+class Failing(Scale):
+    """Raises at a call of ``forward``, or in ``backward``."""
+
+    calls = 0
+    at: int | str = -1
+
+    def forward(self, x, training):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return super().forward(x, training)
+
+    def backward(self, dy, sink):
+        if self.at == "backward":
+            raise KeyboardInterrupt
+        return super().backward(dy, sink)
+
+
+@pytest.mark.parametrize("at", [*range(1, 10), "backward"])
+def test_an_interrupted_check_leaves_the_weights(at, rng):
+    """A first loss, then two for x, s, gamma and beta."""
+    layer = Failing(name="mine")
+    net = Sequential([layer, BatchNormalization()], (3,), dtype="float64", seed=1)
+    net.compile("sgd", "mse")
+    before, layer.at = net.get_weights(), at
+    with pytest.raises(KeyboardInterrupt):
+        check_gradients(net, inputs(rng, 4, 3), np.ones((4, 3)), directions=1, training=True)
+    for name, array in net.get_weights().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
 def test_nan_is_not_agreement():
     net = Sequential([Dense(3, activation="tanh"), Dense(2)], dtype="float64", seed=0)
     net.compile("sgd")

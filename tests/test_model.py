@@ -18,6 +18,7 @@ import pytest
 import fastnn
 from fastnn import Activation, Chain, Conv2D, Dense, Flatten, Heads, Layer, Sequential, optimizers
 from fastnn.callbacks import Callback
+from fastnn.losses import SigmoidCrossEntropy
 from fastnn.training import Batches
 
 
@@ -353,6 +354,31 @@ def test_regression_and_yes_or_no(data):
         history = net.fit(x, y, epochs=40, batch_size=10, seed=1, verbose=0)
         assert history["loss"][-1] < 0.3 * history["loss"][0]
         assert history[metric][-1] < 0.2 if metric == "mae" else history[metric][-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "labels", "right"),
+    [
+        ("sigmoid_cross_entropy", [[2, 3, -1]], [[1, 1, 0]], 1),
+        ("binary_crossentropy", [[5, -9, -9], [-1, -1, -1]], [[1, 1, 1], [1, 0, 0]], 1 / 2),
+        (SigmoidCrossEntropy(), [[5, -9, -9]], [[0, 1, 0]], 1 / 3),
+        ("softmax_cross_entropy", [[2, 3, -1], [2, 3, 4]], [[0, 1, 0], [1, 0, 0]], 1 / 2),
+        ("softmax_cross_entropy", [[2, 3, -1], [2, 3, 4]], [1, 0], 1 / 2),
+        ("mse", [[2, 3, -1], [2, 3, 4]], [[0, 1, 0], [1, 0, 0]], 1 / 2),
+    ],
+)
+@pytest.mark.parametrize("where", ["one", "head"])
+def test_the_loss_says_what_is_right(loss, outputs, labels, right, where):
+    """Yes or no, each output by itself, or the largest of them; as one output or one of two."""
+    layer = Activation("identity")
+    if where == "one":
+        net, key, y = Sequential([layer], (3,)), "accuracy", labels
+        net.compile("sgd", loss, ["accuracy"])
+    else:
+        net, key = Sequential([Heads({"a": layer, "b": Dense(1)})]), "a_accuracy"
+        y = {"a": labels, "b": np.zeros(len(labels))}
+        net.compile("sgd", {"a": loss, "b": "mse"}, {"a": ["accuracy"]})
+    assert net.evaluate(np.float32(outputs), y)[key] == pytest.approx(right)
 
 
 def test_a_metric_may_be_a_function(data):

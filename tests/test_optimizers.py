@@ -107,6 +107,23 @@ def test_the_proximal_step_is_the_answer_of_its_problem():
         assert p[0] == pytest.approx(best, abs=2e-5)
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_a_rate_of_0_moves_nothing(backend, name, decoupled):
+    """As schedules end; and the steps after it are of a sound state."""
+    made = optimizers.get(name, 0.1, weight_decay=0.1, decoupled_weight_decay=decoupled)
+    made.l1, made.l2 = 0.01, 0.1
+    p, grads = np.random.default_rng(6).standard_normal(23), gradients(23)
+    state = made.new_state(p.size, p.dtype)
+    # A velocity with the rate in it rolls on, by its formula: only from rest is 0 its step.
+    rates = [0.0, 0.0, 0.1] if name in ("momentum", "nesterov") else [0.0, 0.1, 0.1, 0.0, 0.0, 0.1]
+    for step, (rate, g) in enumerate(zip(rates, grads, strict=False), 1):
+        before, made.learning_rate = p.copy(), rate
+        made.apply(p, g, state, step)
+        assert (p == before).all() == (rate == 0)
+        assert all(np.isfinite(a).all() for a in (p, *state))
+
+
 @pytest.mark.parametrize("shape", [(7,), (5, 4), (3, 2, 5, 4)])
 def test_hundred_steps_of_adafactor(shape):
     rng = np.random.default_rng(3)

@@ -43,12 +43,17 @@ def convolutional(where: str, layers: Sequence[Layer]) -> list[Layer]:
             found.append(_convolution(layer, window))
             window = (1, 1)
         elif window and not (
-            isinstance(layer, (Activation, Dropout, Rescaling))
-            or (isinstance(layer, BatchNormalization) and window == (1, 1))
+            isinstance(layer, (Dropout, Rescaling))
+            or (isinstance(layer, Activation) and layer.f.name != "softmax")
+            # Of a larger window they take features of all places together.
+            or (isinstance(layer, (Activation, BatchNormalization)) and window == (1, 1))
         ):
             raise _unfit(where, layer, "can't follow the image's features")
         else:
             found.append(layer)
+    if window not in ((), (1, 1)):
+        flatten = next(layer for layer in layers if isinstance(layer, Flatten))
+        raise _unfit(where, flatten, "needs a dense layer after it")
     return found
 
 

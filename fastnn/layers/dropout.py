@@ -30,8 +30,8 @@ class Dropout(Layer):
         self.rng = np.random.default_rng(seed)
 
     def take_seed(self, seed: np.random.SeedSequence) -> None:
-        if self.seed is None:
-            self.rng = np.random.default_rng(seed)
+        # A generator of its own: a layer built again, or a copy, begins as the first did.
+        self.rng = np.random.default_rng(seed if self.seed is None else self.seed)
 
     def bind(self, n: int, kernels: SimpleNamespace, needs_dx: bool) -> None:
         self.needs_dx = needs_dx

@@ -76,8 +76,8 @@ class AdagradDA(_Sparse):
     """Dual averaging: G ← G + g, a ← a + g², p = −α sign(G) max(|G| − λ₁ t, 0) / (√a + α λ₂ t).
 
     Duchi, Hazan and Singer (2011), in TensorFlow's form. The weights follow from sums alone, so
-    that the initial ones are forgotten at the first step: made for linear models. State:
-    ``gradient_sum``, and ``accumulator``, which starts at 0.1.
+    that the initial ones are forgotten at the first step: made for linear models. A rate of 0
+    makes no step. State: ``gradient_sum``, and ``accumulator``, which starts at 0.1.
     """
 
     state = ("gradient_sum", "accumulator")
@@ -85,9 +85,11 @@ class AdagradDA(_Sparse):
     def update(
         self, param: Array, grad: Array, gradient_sum: Array, accumulator: Array, step: int
     ) -> None:
+        rate = self.rate(step)
+        if not rate:
+            return  # the formula's answer would be p = 0
         gradient_sum += grad
         accumulator += grad * grad
-        rate = self.rate(step)
         size = rate * np.maximum(np.abs(gradient_sum) - self.l1 * step, 0)
         below = np.sqrt(accumulator) + rate * self.l2 * step
         param[...] = -np.sign(gradient_sum) * size / np.where(below > 0, below, 1)
@@ -99,13 +101,15 @@ class Ftrl(_Sparse):
 
     McMahan and others (2013), Algorithm 1, with β = 0 and in Keras's form, where z starts at 0 and
     n at 0.1, so that most of the initial weights is forgotten at the first step: made for linear
-    models. State: ``z`` and ``n``.
+    models. A rate of 0 makes no step. State: ``z`` and ``n``.
     """
 
     state = ("z", "n")
 
     def update(self, param: Array, grad: Array, z: Array, n: Array, step: int) -> None:
-        rate, before = self.rate(step) or math.inf, np.sqrt(n)
+        rate, before = self.rate(step), np.sqrt(n)
+        if not rate:
+            return  # σ has no value
         n += grad * grad
         z += grad - (np.sqrt(n) - before) / rate * param
         below = np.sqrt(n) / rate + self.l2
