@@ -6,7 +6,7 @@ not imported by ``fastnn``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
         """Train a new network on X (N, K) and labels y (N,) of any kind; returns self.
 
-        ``sample_weight`` (N,): the network is trained on N samples that are drawn with these
+        ``sample_weight`` (N,): whole numbers, as bagging gives them, say how many times each
+        sample is there. With others the network is trained on N samples that are drawn with these
         weights as probabilities, as in boosting by resampling; a loss here weighs all alike.
         """
+        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+            raise TypeError(
+                "NetworkClassifier: hidden must be a sequence of numbers of units, such as (64,), "
+                f"got {self.hidden!r}"
+            )
         x, targets = validate_data(self, X, y)
         check_classification_targets(targets)
         self.classes_, labels = np.unique(targets, return_inverse=True)
@@ -76,9 +82,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         seed = int(random.randint(2**31 - 1))
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, x, ensure_non_negative=True)
-            rows = random.choice(len(x), len(x), p=weight / weight.sum())
+            if (weight % 1 == 0).all():
+                rows = np.repeat(np.arange(len(x)), weight.astype(int))
+            else:
+                rows = random.choice(len(x), len(x), p=weight / weight.sum())
             x, labels = x[rows], labels[rows]
-        self.network_ = self._new_network(seed)
+        hidden = [(units, self.activation) for units in self.hidden]
+        self.network_ = _network(
+            self.n_features_in_, [*hidden, (len(self.classes_), None)], seed=seed
+        )
         self.network_.compile(
             optimizers.get(self.optimizer, self.learning_rate), "softmax_cross_entropy"
         )
@@ -101,27 +113,27 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def _new_network(self, seed: int) -> Sequential:
-        if not isinstance(self.hidden, Iterable):
-            raise TypeError(
-                "NetworkClassifier: hidden must be a sequence of numbers of units, such as (64,), "
-                f"got {self.hidden!r}"
-            )
-        layers = [Dense(units, self.activation) for units in self.hidden]
-        return Sequential(
-            [*layers, Dense(len(self.classes_))], input_shape=(self.n_features_in_,), seed=seed
-        )
-
-    # Between processes (n_jobs) a network goes as its weights: kernels and buffers stay behind.
+    # Between processes (n_jobs) a network goes as its weights: kernels and buffers stay behind. And
+    # with what its layers are: ``set_params`` may have changed the parameters since ``fit``.
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "network_" in state:
-            state = state | {"network_": state["network_"].get_weights()}
+            net = state["network_"]
+            layers = [(layer.units, layer.activation) for layer in net.layers]
+            state = state | {
+                "network_": (*net.layers[0].input_shape, layers, net.get_weights()),
+            }
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "network_" in state:
-            self.network_ = self._new_network(0)
-            self.network_.set_weights(state["network_"])
+            features, layers, weights = state["network_"]
+            self.network_ = _network(features, layers, seed=0)
+            self.network_.set_weights(weights)
+
+
+def _network(features: int, layers: Sequence[tuple[int, str | None]], seed: int) -> Sequential:
+    """Of dense layers, each by its units and activation."""
+    return Sequential([Dense(*layer) for layer in layers], input_shape=(features,), seed=seed)

@@ -1,6 +1,7 @@
 """The code in README.md, CONTRIBUTING.md and docs/ works as it stands there."""
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_the_readmes_code_runs(rng, tmp_path, monkeypatch, capsys):
         exec(kernels, scope | arrays | {"b": rng.random(4), "images": images, "kernel": kernel})
     finally:
         fastnn.set_num_threads(threads)
+
+
+def test_layers_take_the_keywords_the_page_says():
+    text = (ROOT / "docs" / "layers.md").read_text(encoding="utf-8")
+    (paragraph,) = (p for p in text.split("\n\n") if p.startswith("`Dense`, `Conv2D` and"))
+    every, some, depthwise, rest = re.split(r"; |, which", paragraph)
+    for clause in (every, some, depthwise):
+        names = re.findall(r"`([A-Z]\w+)`", clause)
+        keywords = re.findall(r"`(\w+)=`", clause)
+        assert names
+        assert keywords
+        for name in names:
+            assert set(keywords) <= inspect.signature(getattr(layers, name)).parameters.keys()
+    assert rest == "every layer takes `name=`."
 
 
 #: Pages whose code is run below as it stands. design.md quotes the source, optimizers.md has a test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from fastnn.datasets import load_digits
 from fastnn.estimators import NetworkClassifier
+from fastnn.model import Sequential
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def test_scikit_learns_checks():
     net = NetworkClassifier((16,), learning_rate=0.01)
     results = check_estimator(net, on_fail=None, on_skip=None)
     failed = {r["check_name"] for r in results if r["status"] == "failed"}
-    # A sample of weight 2 is drawn twice on average, not always.
+    # The check also shuffles, and in another order the same samples make other steps.
     assert failed <= {"check_sample_weight_equivalence_on_dense_data"}
     assert sum(r["status"] == "passed" for r in results) > 40
 
@@ -51,13 +53,40 @@ def test_it_learns_and_the_same_seed_gives_the_same(digits):
     assert (other.predict_proba(x_test) != p).any()
 
 
-def test_weights_decide_what_is_learned(digits):
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_weights_decide_what_is_learned(weight, digits):
     """With no weight on a class it isn't known."""
     x, y, x_test, y_test = digits
-    net = NetworkClassifier((32,), epochs=10, random_state=0)
-    guesses = net.fit(x, y, sample_weight=np.where(y == 3, 0.0, 1.0)).predict(x_test)
+    net = NetworkClassifier((32,), epochs=15, random_state=0)
+    guesses = net.fit(x, y, sample_weight=np.where(y == 3, 0.0, weight)).predict(x_test)
     assert not (guesses == 3).any()
     assert np.mean(guesses[y_test != 3] == y_test[y_test != 3]) > 0.8
+
+
+def test_whole_weights_are_as_many_copies(digits, rng):
+    x, y, x_test, _ = digits
+    counts = rng.integers(0, 4, len(x))
+    net = NetworkClassifier((8,), epochs=2, random_state=0)
+    weighted = net.fit(x, y, sample_weight=counts).predict_proba(x_test)
+    copied = net.fit(np.repeat(x, counts, axis=0), np.repeat(y, counts)).predict_proba(x_test)
+    np.testing.assert_array_equal(weighted, copied)
+
+
+def test_bagging_draws_once(digits, monkeypatch):
+    """A member learns from what was drawn for it, not from what is drawn from that."""
+    x, y, *_ = digits
+    seen = []
+    fit = Sequential.fit
+
+    def watched(self, x, *args, **keywords):
+        seen.append(x)
+        return fit(self, x, *args, **keywords)
+
+    monkeypatch.setattr(Sequential, "fit", watched)
+    net = NetworkClassifier((4,), epochs=1, random_state=0)
+    bagged = BaggingClassifier(net, 2, random_state=0).fit(x, y)
+    for rows, drawn in zip(seen, bagged.estimators_samples_, strict=True):
+        np.testing.assert_array_equal(rows, x[np.sort(drawn)])
 
 
 def test_meta_estimators_take_it(digits):
@@ -84,6 +113,16 @@ def test_a_pickled_network_guesses_the_same(digits):
     assert net.network_.predict(x_test[:1]).shape == (1, 10), "the original is as it was"
 
 
+@pytest.mark.parametrize("later", [{"activation": "relu"}, {"hidden": (3,)}])
+def test_parameters_of_the_next_fit_are_not_the_pickled_networks(later, digits):
+    x, y, x_test, _ = digits
+    net = NetworkClassifier((8, 6), "tanh", epochs=2, random_state=0).fit(x, y)
+    want = net.predict_proba(x_test)
+    copy = pickle.loads(pickle.dumps(net.set_params(**later)))
+    np.testing.assert_array_equal(copy.predict_proba(x_test), want)
+    assert copy.get_params() == net.get_params()
+
+
 @pytest.fixture
 def processes():
     """Those that joblib keeps for the next call end with the test: others count processes."""
@@ -101,10 +140,13 @@ def test_processes_of_joblib_take_it(digits):
     np.testing.assert_array_equal(*scores)
 
 
-def test_hidden_is_a_sequence(digits):
+@pytest.mark.parametrize("hidden", [64, "64", (n for n in (64, 32)), {64, 32}])
+def test_hidden_is_a_sequence(hidden, digits):
+    """What is used up by the first fit, or has no order, isn't."""
     x, y, *_ = digits
-    with pytest.raises(TypeError, match=r"hidden must be a sequence .* such as \(64,\), got 64"):
-        NetworkClassifier(hidden=64).fit(x, y)
+    message = f"hidden must be a sequence of numbers of units, such as (64,), got {hidden!r}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        NetworkClassifier(hidden=hidden).fit(x, y)
 
 
 def test_one_class_is_an_error(digits):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from fastnn.experiments.lessons import (
     Result,
     Settings,
     Table,
+    batchnorm,
+    data,
     features,
     neuron,
     rates,
@@ -29,6 +34,9 @@ from fastnn.experiments.lessons import (
     windows,
     xor,
 )
+from fastnn.experiments.lessons.trials import multiply_adds
+from fastnn.layers import BatchNormalization, Conv2D, Dense, Flatten, Residual
+from fastnn.model import Sequential
 from fastnn.optimizers import SGD
 from fastnn.panels import Bars, Histograms, Lines, Regions, Tiles, draw_panels
 
@@ -61,6 +69,17 @@ def test_a_lesson_says_what_it_is(name):
     assert 0 < lesson.seconds < 120
     module = sys.modules[lesson.run.__module__]
     assert len((module.__doc__ or "").strip().splitlines()) > 5, "the maths belongs into the file"
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_the_page_says_what_the_lesson_says(name):
+    page = Path(__file__).parents[1] / "docs" / "learn.md"
+    text = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")[2]
+    section = re.split("^<!-- ", text, maxsplit=1, flags=re.MULTILINE)[0]
+    lesson = LESSONS[name]
+    assert section.startswith(f"## {lesson.question}\n\n")
+    assert inspect.cleandoc(sys.modules[lesson.run.__module__].__doc__) in section
+    assert f"claim: {lesson.claim} : holds" in section
 
 
 # --- claims that don't hold ---------------------------------------------------------------------
@@ -111,9 +130,15 @@ def test_xor_fails_where_nothing_is_learned(monkeypatch, capsys, tmp_path):
 BROKEN = {
     "nothing is learned": ("neuron", neuron, "RATE", 1e-5),
     "uphill": ("search", search.Neuron, "gradient", lambda self, theta: theta),
+    "the least is not in the box": ("search", search, "BOX", (4.0, 6.0)),
+    "too small an h": ("search", search, "H", 1e-6),
     "another rate": ("rates", rates, "SGD", lambda rate: SGD(rate / 2)),
     "one window in place of two": (
         "windows", windows, "BLOCKS", {"5×5": (5,), "3×3 twice": (3,), "3×3 once": (3,)},
+    ),
+    "chance without, no divergence": (
+        "batchnorm", batchnorm, "learned",
+        lambda net, *args: 0.9 if isinstance(net.layers[1], BatchNormalization) else 0.1,
     ),
     "untrained": ("features", features.Sequential, "fit", lambda *args, **keywords: None),
     "ReLU in place of sigmoid": (
@@ -126,6 +151,10 @@ BROKEN = {
     "a source that taught nothing": (
         "transfer", transfer, "QUICK", replace(transfer.QUICK, source_epochs=0),
     ),
+    "only twice the steps help": (
+        "transfer", transfer, "transfer",
+        lambda *args: dict.fromkeys(transfer.WAYS, 0.5) | {"fine-tuned": 0.9},
+    ),
 }  # fmt: skip
 
 
@@ -137,23 +166,64 @@ def test_a_broken_experiment_is_found(how, monkeypatch):
         LESSONS[name].run(Settings(quick=True)).require(name)
 
 
+# --- the work -----------------------------------------------------------------------------------
+
+
+def test_multiply_adds_are_those_of_the_summary():
+    layers = [Residual([Conv2D(3, 3, padding="same")]), Flatten(), Dense(5)]
+    net = Sequential(layers, input_shape=(6, 6, 3), seed=0)
+    # On an axis three taps for each of six places, less one at either end.
+    assert multiply_adds(net.layers) == 16**2 * 3 * 3 + 6 * 6 * 3 * 5
+    assert f"multiply-adds: {multiply_adds(net.layers):,} a sample" in net.summary()
+
+
+@pytest.mark.parametrize(
+    ("name", "work", "ratios"),
+    [
+        (
+            "windows",
+            {"5×5": 64**2 * 24**2, "3×3 twice": 2 * 40**2 * 24**2, "3×3 once": 40**2 * 24**2},
+            {"weights by those of 5×5": 0.72, "multiply-adds by those of 5×5": 0.78125},
+        ),
+        (
+            "strides",
+            {
+                "max-pool": 82**2 * 16 + 40**2 * 16 * 32,
+                "average-pool": 82**2 * 16 + 40**2 * 16 * 32,
+                "stride 2": 41**2 * 16 + 20**2 * 16 * 32,
+                "all-convolutional":
+                    82**2 * 16 + 41**2 * 16 * 16 + 40**2 * 16 * 32 + 20**2 * 32 * 32,
+            },
+            {"stride 2: multiply-adds by those of max-pool": 0.25},
+        ),
+    ],
+)  # fmt: skip
+def test_lessons_count_the_same_work(name, work, ratios, monkeypatch):
+    """Without the padding's; from twenty images, as it isn't about what is learned."""
+    mnist = data.mnist
+    monkeypatch.setattr(data, "mnist", lambda settings, *_: mnist(settings, 20, 20))
+    result = LESSONS[name].run(Settings(quick=True))
+    assert result.figures["multiply-adds"] == work
+    assert ratios.items() <= {check.what: check.measured for check in result.checks}.items()
+
+
 # --- the command --------------------------------------------------------------------------------
 
 
 def test_the_list(capsys, tmp_path):
     path = tmp_path / "l.json"
     assert main(["learn", "--list", "--json", str(path)]) == 0
-    out = capsys.readouterr().out
     found = json.loads(path.read_text())
+    parts = re.split(r"^(?=\S)", capsys.readouterr().out, flags=re.MULTILINE)[1:]
     assert [one["name"] for one in found] == list(LESSONS)
-    for one, lesson in zip(found, LESSONS.values(), strict=True):
+    for one, lesson, part in zip(found, LESSONS.values(), parts, strict=True):
         assert one == {
             "name": lesson.name, "question": lesson.question, "claim": lesson.claim,
             "seconds": lesson.seconds, "data": lesson.data,
         }  # fmt: skip
-        assert lesson.question in out
-        assert lesson.claim in out
-        assert lesson.data in out
+        assert part.startswith(f"{lesson.name} ({lesson.seconds:g} s): {lesson.question}\n")
+        assert lesson.claim in part
+        assert part.endswith(f"--data: {lesson.data}\n" if lesson.data else f"{lesson.claim}\n")
 
 
 def test_all_goes_on_after_a_claim_that_fails(monkeypatch, capsys, tmp_path):

@@ -102,6 +102,7 @@ def run(settings: Settings) -> Result:
                   float(worst["with"].max() - worst["without"].max()), ">=", 0.3),
             Check(f"accuracy at rate {RATES[-1]:g} from fitting weights, with − without",
                   fitting["with"] - fitting["without"], ">=", 0.3),
+            Check("the same without, 0 as it diverged", fitting["without"], "==", 0),
         ],
         panels,
         {"accuracy": accuracy},

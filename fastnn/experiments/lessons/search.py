@@ -134,6 +134,7 @@ def run(settings: Settings) -> Result:
         ["parameters", "search", "passes to 1 % above the least", "loss at the end", "the least"]
     ]
     arrived: dict[tuple[str, str], float] = {}
+    by_least: dict[tuple[str, str], float] = {}
     panels: list[Any] = []
     for problem, neuron in problems.items():
         curves, paths = {}, {}
@@ -145,6 +146,7 @@ def run(settings: Settings) -> Result:
             took = f"{arrived[problem, name]:.0f}" if len(near) else f"not in {budget}"
             rows.append([problem, name, took, f"{losses[-1]:.4f}", f"{neuron.least:.4f}"])
             curves[name] = (passes, losses / neuron.least)
+            by_least[problem, name] = float(losses[-1] / neuron.least)
             paths[name] = points
         if neuron.size == 2:
             panels.append(Contours(_scene(neuron, paths)))
@@ -152,11 +154,12 @@ def run(settings: Settings) -> Result:
             Lines(f"{problem}: loss by the least", curves, "passes over the data", log="xy")
         )
     small, large = problems
-    by_least = float(panels[-1].lines["random search"][1][-1])
     return Result(
         what,
         [Table("", rows, left=2)],
         [
+            *(Check(f"{small}: loss of {name} by the least", by_least[small, name],
+                    "<=", settings.size(1.1, 1.25)) for name in ("random search", "h-step search")),
             Check(
                 f"{small}: passes of gradient descent by those of random search",
                 arrived[small, "gradient descent"] / arrived[small, "random search"], "<", 1,
@@ -165,7 +168,8 @@ def run(settings: Settings) -> Result:
                 f"{large}: passes of gradient descent by those of the h-step search",
                 arrived[large, "gradient descent"] / arrived[large, "h-step search"], "<", 0.5,
             ),
-            Check(f"{large}: loss of random search by the least", by_least, ">", 2),
+            Check(f"{large}: loss of random search by the least",
+                  by_least[large, "random search"], ">", 2),
         ],
         panels,
         {f"{problem}, {name}": passes for (problem, name), passes in arrived.items()},

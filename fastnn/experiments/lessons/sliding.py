@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fastnn.experiments.lessons import data
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
+from fastnn.experiments.lessons.trials import multiply_adds
 from fastnn.layers import Conv2D, Dense, Flatten, MaxPool2D, Rescaling
 from fastnn.model import Sequential
 from fastnn.panels import Bars, Tiles
@@ -96,11 +97,6 @@ def placed(images: Array, side: int, rng: np.random.Generator) -> Array:
     return large
 
 
-def multiply_adds(net: Sequential) -> int:
-    """For one image."""
-    return sum(layer.multiply_adds for layer in net.chain.leaves())
-
-
 def seconds(predict: Callable[[Array], Array], x: Array) -> float:
     """Of a call: the least of some, so that other programs count less."""
     times = []
@@ -144,7 +140,10 @@ def run(settings: Settings) -> Result:
     places = found.shape[1] ** 2
     cut = windows(scene).reshape(-1, SIDE, SIDE, 1)
     times = [seconds(sliding.predict, scene), seconds(net.predict, cut)]
-    work = {"one pass": multiply_adds(sliding), "windows one by one": places * multiply_adds(net)}
+    work = {
+        "one pass": multiply_adds(sliding.layers),
+        "windows one by one": places * multiply_adds(net.layers),
+    }
     fewer = work["windows one by one"] / work["one pass"]
 
     rows = [["", "multiply-adds", "ms"]]

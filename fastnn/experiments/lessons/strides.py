@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fastnn.experiments.lessons import data
 from fastnn.experiments.lessons.lesson import Check, Lesson, Result, Settings, Table
-from fastnn.experiments.lessons.trials import train
+from fastnn.experiments.lessons.trials import multiply_adds, train
 from fastnn.layers import AveragePooling2D, Conv2D, Dense, Flatten, MaxPool2D, Rescaling
 from fastnn.layers.base import Layer
 from fastnn.model import Sequential
@@ -55,16 +55,6 @@ def network(halving: str, seed: int) -> Sequential:
     return Sequential(layers, input_shape=(28, 28, 1), seed=seed)
 
 
-def multiply_adds(net: Sequential) -> int:
-    """Of all convolutions, for one image: outputs times the weights that each one reads."""
-    found = 0
-    for layer in net.layers:
-        if isinstance(layer, Conv2D):
-            height, width, _ = layer.geometry.out_shape
-            found += height * width * layer.w.size
-    return found
-
-
 def moved(images: Array) -> list[Array]:
     """The images moved by a pixel in each direction; what leaves at one end enters at the other."""
     return [np.roll(images, way, (1, 2)) for way in ((1, 0), (-1, 0), (0, 1), (0, -1))]
@@ -80,7 +70,8 @@ def run(settings: Settings) -> Result:
         trials = train(partial(network, name), images, seeds, epochs)
         accuracy[name], spread[name] = trials.accuracy, trials.spread
         step[name], losses[name] = trials.step, trials.losses
-        work[name] = multiply_adds(trials.networks[0])
+        convolutions = [x for x in trials.networks[0].layers if isinstance(x, Conv2D)]
+        work[name] = multiply_adds(convolutions)
         shifted = [
             net.evaluate(x, images.y_test)["accuracy"]
             for net in trials.networks

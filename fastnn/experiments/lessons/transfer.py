@@ -10,7 +10,8 @@ labels. The ways:
     frozen      θ from amazon and fixed; a new head learns
     fine-tuned  from there on, all of them learn, at a small rate
 
-each with as many steps. *Random* tells what is owed to the form of the trunk, not to amazon.
+each with as many steps, which fine-tuned takes after frozen's: it has twice as many as scratch, and
+frozen is the fair comparison. *Random* tells what is owed to the form of the trunk, not to amazon.
 The fewer the labels, the less they say about θ, which has most of the parameters. Frozen, nothing
 is computed backward below the head: a step is the trunk's forward and a small layer. And as φ(x) is
 the same in every epoch, who doesn't augment computes it once; then a step is the small layer alone.
@@ -219,10 +220,10 @@ def run(settings: Settings) -> Result:
     steps = [["a step trains", "ms", "times faster"]]
     for what, ms in times.items():
         steps.append([what, f"{ms:.2f}", f"{times['all layers'] / ms:.1f}"])
-    best = max(mean[plan.few]["frozen"], mean[plan.few]["fine-tuned"])
+    frozen = mean[plan.few]["frozen"]
     checks = [
-        *(Check(f"accuracy with {plan.few} per class, frozen or fine-tuned − {way}",
-                best - mean[plan.few][way], ">=", 0.02) for way in ("scratch", "random")),
+        *(Check(f"accuracy with {plan.few} per class, frozen − {way}",
+                frozen - mean[plan.few][way], ">=", 0.02) for way in ("scratch", "random")),
         Check("times faster, a frozen step with its features kept",
               times["all layers"] / times["frozen, features kept"], ">=", TIMES_FASTER),
     ]  # fmt: skip

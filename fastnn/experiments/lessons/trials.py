@@ -1,8 +1,8 @@
-"""One network from several seeds: its accuracy, how much that varies, the time of a step."""
+"""One network from several seeds: its accuracy, how much that varies, a step's time; its work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.datasets import ImageSet
+from fastnn.layers import Layer
 from fastnn.model import Sequential
 
 BATCH = 64
@@ -50,3 +51,8 @@ def train(make: Callable[[int], Sequential], images: ImageSet, seeds: range, epo
     step = 1000 * min(seconds) / -(-len(images.x_train) // BATCH)
     losses = range(1, epochs + 1), np.mean(curves, axis=0)
     return Trials(networks, float(np.mean(scores)), float(np.std(scores)), losses, step)
+
+
+def multiply_adds(layers: Iterable[Layer]) -> int:
+    """Of these layers, for one image: as ``summary()`` counts them, without the padding's."""
+    return sum(leaf.multiply_adds for layer in layers for leaf in layer.leaves())
