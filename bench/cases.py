@@ -461,7 +461,8 @@ def _is_parallel(op: Op, sizes: Sizes) -> bool:
         return 2 * sizes["n"] * shapes.conv_geometry(sizes).multiply_adds >= PARALLEL_FLOPS
     if op.family in ("pool", "norm"):
         return sizes["n"] * sizes["h"] * sizes["w"] * sizes["c"] >= PARALLEL_ELEMENTS
-    return sizes.get("size", 0) >= PARALLEL_ELEMENTS
+    elements = sizes["size"] if "size" in sizes else sizes["n"] * sizes["c"]
+    return elements >= PARALLEL_ELEMENTS
 
 
 def benches(family: str) -> Any:

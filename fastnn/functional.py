@@ -62,7 +62,9 @@ def _as_floats(op: str, **arguments: ArrayLike | None) -> list[Any]:
         name: None if value is None and name in ("b", "y") else _as_real(op, name, value)
         for name, value in arguments.items()
     }
-    wide = any(a is not None and a.dtype == np.float64 for a in arrays.values())
+    wide = any(
+        a is not None and a.dtype.kind == "f" and a.dtype.itemsize >= 8 for a in arrays.values()
+    )
     dtype = np.float64 if wide else np.float32
     return [None if a is None else np.asarray(a, dtype, order="C") for a in arrays.values()]
 
@@ -1143,8 +1145,8 @@ class _InPlace:
         g = _as_real(op, "grad", grad)
         _check_shape(op, "grad", g, param.shape, "that of param")
         self.grad = np.asarray(g, param.dtype, order="C").ravel()
-        if np.may_share_memory(self.grad, param):
-            self.grad = self.grad.copy()  # a decay changes param before the gradient is read
+        if any(np.may_share_memory(self.grad, array) for array in arrays.values()):
+            self.grad = self.grad.copy()  # it is read after some of them are written
         self._arrays = list(arrays.values())
         self.flat = [np.ascontiguousarray(array).reshape(-1) for array in self._arrays]
 

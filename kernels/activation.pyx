@@ -211,17 +211,20 @@ cdef inline Py_ssize_t rows_at_a_time(Py_ssize_t columns) noexcept nogil:
 cdef inline void prelu_rows(const floating *x, const floating *slope, floating *y,
                             Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t _i, j
+    cdef float_mode mode = flush_denormals()
     for _i in range(rows):
         for j in range(columns):
             y[j] = x[j] * (<floating> 1 if x[j] > 0 else slope[j])
         x += columns
         y += columns
+    set_float_mode(mode)
 
 
 cdef inline void prelu_backward_rows(const floating *dy, const floating *x, const floating *slope,
                                      floating *dx, floating *terms, Py_ssize_t rows,
                                      Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t _i, j
+    cdef float_mode mode = flush_denormals()
     for _i in range(rows):
         for j in range(columns):
             terms[j] = dy[j] * (<floating> 0 if x[j] > 0 else x[j])
@@ -230,6 +233,7 @@ cdef inline void prelu_backward_rows(const floating *dy, const floating *x, cons
         x += columns
         dx += columns
         terms += columns
+    set_float_mode(mode)
 
 
 def prelu(const floating[:, ::1] x, const floating[::1] slope, floating[:, ::1] y):

@@ -519,9 +519,11 @@ def conv2d_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dz, o
                     <run *> (scratch + threadid() * slot))
         set_float_mode(mode)
     with nogil:
+        mode = flush_denormals()
         for t in range(parts - 1):
             for i in range(size):
                 dw_0[i] += partial[t * size + i]
+        set_float_mode(mode)
     free(scratch)
     free(partial)
 
@@ -641,5 +643,8 @@ def col2im(const floating[:, ::1] columns, object geometry, floating[:, :, :, ::
     cdef Plan p = plan_of(geometry, x.shape[0], True, sizeof(floating))
     cdef Py_ssize_t line
     cdef int threads = threads_for(0.3 * columns.shape[0] * columns.shape[1])
+    cdef float_mode mode
     for line in prange(p.n * p.out_h, num_threads=threads, nogil=True):
+        mode = flush_denormals()
         col2im_row(&p, line, &columns[0, 0], &x[0, 0, 0, 0])
+        set_float_mode(mode)

@@ -112,6 +112,7 @@ cdef void add_parts(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *pa
                     const floating *bias, floating *c, Activation activation) noexcept nogil:
     """C = f(the parts, in order, + bias)."""
     cdef Py_ssize_t piece = even_piece(k, K_PART), i, j, p
+    cdef float_mode mode = flush_denormals()
     for i in range(m):
         for j in range(n):
             c[i * n + j] = partial[i * n + j]
@@ -122,6 +123,7 @@ cdef void add_parts(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating *pa
             for j in range(n):
                 c[i * n + j] += bias[j]
         activate(activation, c + i * n, n)
+    set_float_mode(mode)
 
 
 cdef int product_in_parts(
@@ -195,6 +197,7 @@ cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const floating *rows,
     """total = sum of the rows; of short ones, several side by side at a time."""
     cdef Py_ssize_t i = 0, j, each = DB_WIDTH // n if n < DB_WIDTH // 4 else 1
     cdef floating wide[DB_WIDTH]
+    cdef float_mode mode = flush_denormals()
     if each == 1:
         for j in range(n):
             total[j] = 0
@@ -213,6 +216,7 @@ cdef void add_rows(Py_ssize_t m, Py_ssize_t n, const floating *rows,
         for j in range(n):
             total[j] += rows[i * n + j]
         i += 1
+    set_float_mode(mode)
 
 
 def dense_db(const floating[:, ::1] dz, floating[::1] db):

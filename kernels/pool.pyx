@@ -52,7 +52,8 @@ cdef inline Py_ssize_t inside(const Axis *axis, Py_ssize_t window) noexcept nogi
     return n
 
 
-cdef Plan make_plan(geometry, int op, bint back, int size, Py_ssize_t itemsize) except *:
+cdef Plan make_plan(geometry, int op, bint back, int size, Py_ssize_t itemsize,
+                    int threads) except *:
     cdef Plan p
     memset(&p, 0, sizeof(Plan))
     p.rows, p.columns = axis_of(geometry.rows), axis_of(geometry.columns)
@@ -65,10 +66,10 @@ cdef Plan make_plan(geometry, int op, bint back, int size, Py_ssize_t itemsize) 
     p.lists = ((p.rows.kernel + taps) * sizeof(void *) + taps * sizeof(int)) // 64 * 64 + 64
     p.slot = p.lists + (p.rows.kernel + 1) * p.copy * itemsize // 64 * 64 + 64
     p.scratch = <char *> malloc(
-        max_threads * p.slot + max(p.columns.size, p.columns.out) * sizeof(Line))
+        threads * p.slot + max(p.columns.size, p.columns.out) * sizeof(Line))
     if p.scratch == NULL:
         raise MemoryError("pool: no memory for a row")
-    p.lines = <Line *> (p.scratch + max_threads * p.slot)
+    p.lines = <Line *> (p.scratch + threads * p.slot)
     p.n_lines = find_lines(&p.columns, back, p.lines)
     return p
 
@@ -164,11 +165,14 @@ cdef void make_row(const Plan *p, Py_ssize_t r, const floating *source, floating
 
 cdef int pool(int op, bint back, int size, geometry, Py_ssize_t n, const floating *source,
               floating *to, char *index) except -1:
-    cdef Plan p = make_plan(geometry, op, back, size, sizeof(floating))
+    cdef Axis down = axis_of(geometry.rows), across = axis_of(geometry.columns)
+    cdef double cost = n * geometry.channels * (
+        0.1 * down.size * across.size + 0.05 * down.out * across.out)
+    cdef int threads = threads_for(cost)  # once: another thread may change it meanwhile
+    cdef Plan p = make_plan(geometry, op, back, size, sizeof(floating), threads)
     cdef Py_ssize_t r, rows = n * (p.rows.size if back else p.rows.out)
-    cdef double cost = 0.1 * n * p.rows.size * p.x_row + 0.05 * n * p.rows.out * p.y_row
     cdef float_mode mode
-    for r in prange(rows, num_threads=threads_for(cost), nogil=True, schedule="static"):
+    for r in prange(rows, num_threads=threads, nogil=True, schedule="static"):
         mode = flush_denormals()
         make_row(&p, r, source, to, index)
         set_float_mode(mode)

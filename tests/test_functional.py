@@ -509,6 +509,31 @@ def test_updates_refuse_what_does_not_fit(name, rng):
             refused(ValueError, f"step must be an integer >= 1, got {bad!r}", step=bad)
 
 
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_gradient_that_is_a_state_too_is_read_before_it_is_written(backend, name, rng):
+    states, more = UPDATES[name]
+    for shared in states:
+        found = []
+        for copied in (False, True):
+            p = np.ones(300)
+            arrays = {n: rng.random(300) for n in states} if not found else found[0][2]
+            arrays = {n: a.copy() for n, a in arrays.items()}
+            first = {n: a.copy() for n, a in arrays.items()}
+            grad = arrays[shared].copy() if copied else arrays[shared]
+            getattr(F, name)(param=p, grad=grad, **arrays, **more)
+            found.append((p, arrays, first))
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        for n in states:
+            np.testing.assert_array_equal(found[0][1][n], found[1][1][n])
+
+
+@pytest.mark.parametrize("dtype", [">f8", "longdouble"])
+def test_wide_floats_stay_wide(dtype):
+    y = F.relu(np.array([1e300, -1], dtype))
+    assert y.dtype == np.float64
+    np.testing.assert_array_equal(y, [1e300, 0])
+
+
 @pytest.mark.parametrize(
     ("name", "argument"),
     [

@@ -490,6 +490,8 @@ def test_apply_refuses_arrays_that_do_not_fit(backend, form):
         (ones, np.ones(200, "f4")[::2], state, "got not contiguous float32 (100,)"),
         (ones.reshape(10, 10), ones, state, "param must be 1-D, float32 or float64"),
         (ones.astype(int), ones, state, "param must be 1-D, float32 or float64"),
+        (ones, ones, state, "param and grad share memory"),
+        (ones, state[0].view("f4")[:100] if form == "full" else ones, state, "share memory"),
         (ones, ones, (), f"state must have {len(state)} arrays, got 0"),
         (ones, ones, optimizer.new_state(8, "f4"), "state[0] must be contiguous"),
         (ones, ones, optimizer.new_state(100, "f8")[::-1] if form == "full" else state[::-1],

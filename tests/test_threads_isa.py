@@ -332,3 +332,26 @@ def test_kernels_count_denormal_numbers_as_zero_and_leave_the_mode_of_the_thread
         assert not v.any()
         assert (param == 1).all()
     assert tiny * np.float32(0.5) > 0, "the kernel left the mode behind"
+
+
+def test_sums_and_products_of_denormal_numbers_are_zero():
+    """Those that are no tile's: PReLU, biases' gradients, parts of sums that are added up."""
+    F, tiny = fastnn.functional, np.float32(1e-39)
+    ones, images = np.ones((3, 4), "f4"), np.full((2, 4, 4, 3), tiny)
+    with fastnn.use_backend("cython"):
+        few, long = np.full((3, 4), tiny), np.full((3, 2048), tiny)
+        found = {
+            "prelu": F.prelu(few, np.ones(4, "f4")),
+            "prelu_backward": F.prelu_backward(few, -ones, np.ones(4, "f4"))[0],
+            "dense in parts": F.dense(long, np.zeros((2048, 2), "f4"), np.full(2, tiny)),
+            "dense_backward": F.dense_backward(ones, np.zeros((4, 4), "f4"), few)[2],
+            "col2im": F.col2im(
+                F.im2col(images, 3, padding="same"), images.shape, 3, padding="same"
+            ),
+            "conv2d_backward": F.conv2d_backward(
+                images, np.zeros((3, 3, 3, 2), "f4"), np.ones((2, 2, 2, 2), "f4")
+            )[1],
+        }
+    for name, result in found.items():
+        assert not result.any(), name
+    assert tiny * np.float32(0.5) > 0, "a kernel left the mode behind"

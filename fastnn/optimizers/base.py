@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -227,6 +228,9 @@ class Optimizer:
                 raise ValueError(
                     f"{type(self).__name__}: {name} must be {_told(b)}, got {_told(a)}"
                 )
+        for (one, a), (other, b) in combinations(zip(names, (param, grad, *state), strict=True), 2):
+            if np.may_share_memory(a, b):
+                raise ValueError(f"{type(self).__name__}: {one} and {other} share memory")
 
     def _number(self, name: str, value: Any, low: float = 0, high: float = math.inf) -> float:
         return check_number(type(self).__name__, name, value, low, high)

@@ -87,8 +87,12 @@ _one_at_a_time = threading.Lock()
 def call_parallel(function: Callable[..., Any], n: int, *args: Any) -> None:
     """Call a parallel kernel on ``n`` threads."""
     with _one_at_a_time:
+        before = numba.get_num_threads()  # the caller's own
         numba.set_num_threads(n)
-        function(*args)
+        try:
+            function(*args)
+        finally:
+            numba.set_num_threads(before)
 
 
 def elementwise(
