@@ -144,10 +144,17 @@ class Fastnn:
 
 
 def zoo_network(case: Zoo) -> Any:
-    """The compiled network whose weights every engine starts from."""
+    """The compiled network whose weights every engine starts from.
+
+    Without dropout, which draws other units in every engine: the losses can be compared so.
+    """
     from fastnn import optimizers, zoo
+    from fastnn.layers import Dropout
 
     net = zoo.get(case.network, seed=1)
+    for layer in net.chain.leaves():
+        if isinstance(layer, Dropout):
+            layer.rate = 0.0
     net.compile(optimizers.SGD(RATE), "softmax_cross_entropy")
     return net
 
@@ -296,6 +303,9 @@ class Torch:
         from bench import torch_networks
 
         model = getattr(torch_networks, case.network)()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
         ours = [p.value for p in zoo_network(case).store.trained]
         flattened = torch_networks.FLATTENED.get(case.network)
         for parameter, value in zip(model.parameters(), ours, strict=True):

@@ -307,11 +307,15 @@ class Norm:
 
 @dataclass(frozen=True)
 class Zoo:
-    """A training step of a network of ``fastnn.zoo`` at its published input, with plain SGD."""
+    """A training step of a network of ``fastnn.zoo`` at its published input, with plain SGD.
+
+    Dropout is left out.
+    """
 
     network: str
     batch: int = 8
     kind = "zoo"
+    tolerance = 1e-3
 
     @property
     def text(self) -> str:
@@ -335,11 +339,6 @@ class Zoo:
         """The weights are read forward and updated."""
         size = zoo.NETWORKS[self.network].parameters
         return [(0, 1, size), (1, 0, size)]
-
-    @property
-    def tolerance(self) -> float:
-        """Of the loss: dropout draws other units in every engine."""
-        return 0.1 if self.network.startswith("vgg") else 1e-3
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels."""
