@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -66,10 +67,17 @@ class Worker:
         return self._answer()
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Send a command and wait for the answer."""
+        """Send a command and wait for the answer.
+
+        Before and after the process stands still: its threads may spin, waiting for work, on the
+        CPUs that the next engine is timed on.
+        """
         assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(json.dumps(command) + "\n")
-        return self._answer()
+        answer = self._answer()
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -81,6 +89,7 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait(timeout=30)
 
