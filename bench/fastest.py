@@ -26,6 +26,8 @@ def groups(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for bench in report["benchmarks"]:
         info = bench["extra_info"]
+        if "elements" not in info:  # of no op
+            continue
         row = found.setdefault(bench["group"], {"elements": info["elements"], "seconds": {}})
         row["seconds"][info["backend"]] = bench["stats"]["min"]
     return found
