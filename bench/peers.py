@@ -29,8 +29,7 @@ from bench.workloads import CASES, Conv, Norm, Pool
 from fastnn.config import config
 from fastnn.experiments.processes import held_to_cpus
 
-#: Seconds a variant runs before it is timed: caches, clock, and the threads of the engine that
-#: ran before, which wait for work before they sleep and slow a second thread down for some 80 ms.
+#: Seconds a variant runs before it is timed: caches, clock, and its threads, which have to wake up.
 WARM_UP = 0.1
 #: A round times each variant for about so long, and at least one step; single layers, of which
 #: there are many, for less.

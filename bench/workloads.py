@@ -326,13 +326,8 @@ class Zoo:
     @property
     def flops(self) -> int:
         """Forward, dw, and dx: that of the first layer, which nobody needs, is counted too."""
-        layers = [zoo.get(self.network).chain]
-        total = 0
-        while layers:
-            layer = layers.pop()
-            layers += layer.children
-            total += layer.multiply_adds
-        return 6 * self.batch * total
+        layers = zoo.get(self.network).chain.walk()
+        return 6 * self.batch * sum(layer.multiply_adds for layer in layers)
 
     @property
     def passes(self) -> Passes:
