@@ -81,11 +81,15 @@ cdef inline void adam(floating *p, const floating *g, floating *m, floating *v, 
                       floating beta_1, floating one_minus_beta_1, floating beta_2,
                       floating one_minus_beta_2, floating correction_1, floating correction_2,
                       floating epsilon, bint inside, Py_ssize_t n) noexcept nogil:
+    # What was just stored isn't read again: across two lines of cache that takes twice the time.
+    cdef floating mean, square
     cdef Py_ssize_t i
     for i in range(n):
-        m[i] = beta_1 * m[i] + one_minus_beta_1 * g[i]
-        v[i] = beta_2 * v[i] + one_minus_beta_2 * (g[i] * g[i])
-        p[i] -= rate * (m[i] * correction_1) / root(v[i] * correction_2, epsilon, inside)
+        mean = beta_1 * m[i] + one_minus_beta_1 * g[i]
+        square = beta_2 * v[i] + one_minus_beta_2 * (g[i] * g[i])
+        m[i] = mean
+        v[i] = square
+        p[i] -= rate * (mean * correction_1) / root(square * correction_2, epsilon, inside)
 
 
 cdef inline void lion(floating *p, const floating *g, floating *m, floating rate, floating beta_1,
