@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 include "elementary.pxi"
 include "parallel.pxi"
 include "fused.pxi"
-include "update_rules.pxi"
+include "apply_rule.pxi"
 
 cdef extern from "tile.h" nogil:
     const Py_ssize_t MC, NC
@@ -32,6 +32,17 @@ cdef extern from "tile.h" nogil:
     void band_f32(const band_plan *plan, Py_ssize_t m, const float *a, float *c, const float *next)
     void band_f64(const band_plan *plan, Py_ssize_t m, const double *a, double *c,
                   const double *next)
+
+cdef extern from "streamed_update.h" nogil:
+    bint can_stream(Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead, Py_ssize_t itemsize)
+    void streamed_update_f32(
+        const Rule *r, Py_ssize_t m, Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead,
+        Py_ssize_t x_row, const float *x, const float *dz, float *w, float *state_1,
+        float *state_2, const float *x_next, float *y_next)
+    void streamed_update_f64(
+        const Rule *r, Py_ssize_t m, Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead,
+        Py_ssize_t x_row, const double *x, const double *dz, double *w, double *state_1,
+        double *state_2, const double *x_next, double *y_next)
 
 cdef enum:
     PANEL = 1 << 17     # bytes of gradient a thread makes at a time: they stay in its L2 cache
@@ -261,14 +272,30 @@ cdef inline void update_bands(
         i += rows
 
 
+cdef inline void stream(
+    const Rule *rule, Py_ssize_t m, Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead,
+    Py_ssize_t x_row, const floating *x, const floating *dz, floating *w, const State *state,
+    Py_ssize_t place, const floating *x_next, floating *y_next,
+) noexcept nogil:
+    cdef floating *state_1 = <floating *> state.arrays[0] + place
+    cdef floating *state_2 = <floating *> state.arrays[1] + place
+    if floating is float:
+        streamed_update_f32(rule, m, n, batch, ahead, x_row, x, dz, w, state_1, state_2, x_next,
+                            y_next)
+    else:
+        streamed_update_f64(rule, m, n, batch, ahead, x_row, x, dz, w, state_1, state_2, x_next,
+                            y_next)
+
+
 def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floating[:, ::1] w,
                     tuple state, rule, const floating[:, ::1] x_next, floating[:, ::1] y_next):
     """dw = xT dz, straight to the optimizer; then y_next = x_next w.
 
-    Each thread makes a band of dw, updates its rows of w and the state from it, and makes the
-    next over it: the gradient stays in the cache of the core that made it. A piece of w that
-    has been updated is multiplied with its part of x_next before it leaves the cache. So
-    memory sees w and the state once a training step, and no gradient.
+    Memory sees w and the state once a training step, and no gradient. Threads share the rows of
+    w. Where strips of w are whole vectors, all is done while they are in registers: see
+    streamed_update.h. Else a thread makes a band of dw, updates its rows of w and the state
+    from it, and makes the next over it, so that the gradient stays in its core's cache; then it
+    multiplies what it has updated with its part of x_next before that leaves the cache.
     """
     cdef Py_ssize_t m = w.shape[0], n = w.shape[1], k = x.shape[0]
     cdef Py_ssize_t ahead = 0 if x_next is None else x_next.shape[0]
@@ -277,6 +304,8 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
     cdef Py_ssize_t band = (BAND if k <= FEW_ROWS else PANEL) // row_bytes
     cdef Rule r = find_rule(rule)
     cdef State s = find_state(state, &w[0, 0])
+    cdef bint streamed = (s.form == FULL
+                          and can_stream(n, k, ahead if fused else 0, sizeof(floating)))
     cdef Py_ssize_t together = rows_together(&s, n)
     band = max(<Py_ssize_t> 1, min(MC, band) // together) * together
     cdef Py_ssize_t piece = band * max(<Py_ssize_t> 1, PANEL // row_bytes // band)
@@ -301,14 +330,19 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
         mode = flush_denormals()
         i = p * share
         stop = min(m, i + share)
-        while i < stop:
-            size = min(piece, stop - i)
-            update_bands(&r, size, n, k, x_0 + i, m, dz_0, band,
-                         bands + threadid() * band_size, w_0 + i * n, &s, i * n)
-            if fused:
-                block(ahead, n, size, next_0 + i, m, 1, w_0 + i * n, n, False,
-                      <const floating *> NULL, i > p * share, partial + p * ahead * n, n, IDENTITY)
-            i = i + size
+        if streamed:
+            stream(&r, stop - i, n, k, ahead if fused else 0, m, x_0 + i, dz_0, w_0 + i * n,
+                   &s, i * n, next_0 + i, partial + p * ahead * n)
+        else:
+            while i < stop:
+                size = min(piece, stop - i)
+                update_bands(&r, size, n, k, x_0 + i, m, dz_0, band,
+                             bands + threadid() * band_size, w_0 + i * n, &s, i * n)
+                if fused:
+                    block(ahead, n, size, next_0 + i, m, 1, w_0 + i * n, n, False,
+                          <const floating *> NULL, i > p * share, partial + p * ahead * n, n,
+                          IDENTITY)
+                i = i + size
         set_float_mode(mode)
     free(bands)
     if fused:

@@ -1,6 +1,8 @@
-# The optimizer's state in fewer bits; included by update_rules.pxi. fastnn/rules.py says what the
+# The optimizer's state in fewer bits; included by apply_rule.pxi. fastnn/rules.py says what the
 # forms are. A hash and a few products an element: it is arithmetic that bounds these loops, so they
 # are written without branches, for vectors.
+from libc.math cimport sqrt, sqrtf
+
 cdef extern from * nogil:
     """
     #include <float.h>

@@ -34,14 +34,16 @@
 #define NC 512
 #define SLICE ((ptrdiff_t)65536)
 
+#define PACKED_B_BYTES ((NC + VECS * VECTOR_BYTES / 4) * 1536)
+
 /* Room for the packed panel and strips. Per thread and not on the stack, which may
    be as small as 128 KB in a thread that is not the main one. */
 static THREAD_LOCAL struct {
     ALIGNED(64) char panel[MC * 1536];
-    ALIGNED(64) char strips[(NC + VECS * VECTOR_BYTES / 4) * 1536];
+    ALIGNED(64) char strips[PACKED_B_BYTES];
 } scratch;
 
-/* Where this thread may pack A, and B: MC * 1536 and NC * 1536 bytes. */
+/* Where this thread may pack A, and B: MC * 1536 and PACKED_B_BYTES. */
 static inline char *packed_a(void) { return scratch.panel; }
 static inline char *packed_b(void) { return scratch.strips; }
 
@@ -86,14 +88,6 @@ typedef struct {
 
 /* A piece of a sum over k: where it starts in A, its first row of B, its length. */
 typedef struct { ptrdiff_t a, b, k; } run;
-
-/* Half vectors, where they are as fast: for C of so few columns that half of a vector's sums
-   would be thrown away. CPUs that carry out 512 bits in two halves do twice as much then. */
-#if defined(__AVX512F__)
-  #define HALF_BYTES 32
-#else
-  #define HALF_BYTES 0
-#endif
 
 /* Columns of a packed strip that serves `cols` columns of C. */
 static inline ptrdiff_t strip_width(ptrdiff_t cols, ptrdiff_t itemsize)

@@ -5,66 +5,14 @@
 
 #ifdef SCALAR
   #define W 1
-  typedef T NAME(vector);
 #else
   #define W ((ptrdiff_t)(TILE_BYTES / sizeof(T)))
-  typedef T NAME(vector) __attribute__((vector_size(TILE_BYTES), aligned(sizeof(T)), may_alias));
-  typedef __typeof__((NAME(vector)){0} < (NAME(vector)){0}) NAME(mask); /* integers of T's size */
 #endif
 #define VECTOR NAME(vector)
 #define LINE (CACHE_LINE / (ptrdiff_t)sizeof(T))
 
-#ifndef FASTNN_FMA
-#define FASTNN_FMA
-/* c + a*b with one rounding where the machine has it. */
-  #if defined(__AVX512F__)
-    #define fma_f32(a, b, c) (vector_f32)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
-    #define fma_f64(a, b, c) (vector_f64)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
-    #define fma_f32_half(a, b, c) (vector_f32_half)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
-    #define fma_f64_half(a, b, c) (vector_f64_half)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
-  #elif defined(__AVX2__)
-    #define fma_f32(a, b, c) (vector_f32)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
-    #define fma_f64(a, b, c) (vector_f64)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
-  #elif defined(__aarch64__)
-    #define fma_f32(a, b, c) (vector_f32)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
-    #define fma_f64(a, b, c) (vector_f64)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
-  #else
-    #define fma_f32(a, b, c) ((c) + (a) * (b))
-    #define fma_f64(a, b, c) ((c) + (a) * (b))
-  #endif
-#endif
-
-/* The first n elements of a vector; the rest isn't touched. */
-#if defined(__AVX512F__)
-  #define PART(n) ((1u << (n)) - 1)
-  #define load_part_f32(from, n) (vector_f32)_mm512_maskz_loadu_ps(PART(n), from)
-  #define load_part_f64(from, n) (vector_f64)_mm512_maskz_loadu_pd(PART(n), from)
-  #define load_part_f32_half(from, n) (vector_f32_half)_mm256_maskz_loadu_ps(PART(n), from)
-  #define load_part_f64_half(from, n) (vector_f64_half)_mm256_maskz_loadu_pd(PART(n), from)
-  #define store_part_f32(to, v, n) _mm512_mask_storeu_ps(to, PART(n), (__m512)(v))
-  #define store_part_f64(to, v, n) _mm512_mask_storeu_pd(to, PART(n), (__m512d)(v))
-  #define store_part_f32_half(to, v, n) _mm256_mask_storeu_ps(to, PART(n), (__m256)(v))
-  #define store_part_f64_half(to, v, n) _mm256_mask_storeu_pd(to, PART(n), (__m256d)(v))
-#else
-ALWAYS_INLINE VECTOR NAME(load_part)(const T *from, ptrdiff_t n)
-{
-    VECTOR v = {0};
-    memcpy(&v, from, n * sizeof(T));
-    return v;
-}
-ALWAYS_INLINE void NAME(store_part)(T *to, VECTOR v, ptrdiff_t n) { memcpy(to, &v, n * sizeof(T)); }
-#endif
-
 /* max(x, 0); NaN stays NaN. */
-#ifdef SCALAR
-  #define relu_vector_f32(x) ((x) < 0 ? 0 : (x))
-  #define relu_vector_f64(x) ((x) < 0 ? 0 : (x))
-#else
-ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x)
-{
-    return (VECTOR)((NAME(mask))x & ~(x < 0));
-}
-#endif
+ALWAYS_INLINE VECTOR NAME(relu_vector)(VECTOR x) { return NAME(select)(x < 0, (VECTOR){0}, x); }
 
 /* One tile of C: `rows` rows by `vecs` vectors, constants at every call below, so that the
    loops unroll and `sum` lives in registers. Row i of A is read from a[i] on, row i of C is at

@@ -1,11 +1,9 @@
-"""Optimizer updates, in place: the rules of update_rules.pxi, in parallel over whole arrays.
+"""Optimizer updates, in place: the rules of rules.h, in parallel over whole arrays.
 
-All arrays are 1-D and of one size. An update reads and writes each array once, in one pass;
-NumPy's form makes a pass per operation. It is limited by memory: with division and square
-root vectorised (no errno, no division by zero check) the arithmetic hides behind it.
+All arrays are 1-D and of one size.
 """
 include "parallel.pxi"
-include "update_rules.pxi"
+include "apply_rule.pxi"
 
 cdef enum:
     LINE = 64  # bytes of a line of cache

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from cases import KINDS, SIZES, Case, arrays_of, cases, with_arrays
 from cases.activation import relu_of_nan
+from cases.update import rules as update_rules
+from cases.update import text as update_text
 
 import fastnn
 from fastnn.backends import BACKENDS, load
 from fastnn.geometry import conv2d_geometry, pool2d_geometry
 from fastnn.ops import FROM_INPUT, FUSED_ACTIVATIONS, OPS
+from fastnn.rules import RULES
 
 DTYPES = ("float32", "float64")
 FAST = [("cython", isa) for isa in fastnn.available_isas()] + [("numba", "")]
@@ -408,6 +411,18 @@ def test_nan_and_infinity_pass(backend, isa, dtype):
     w = np.ones((3, 20), dtype)
     kernels.dense(np.array([[np.nan, 1, 2]], dtype), w, None, FUSED_ACTIVATIONS["relu"], y)
     assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize("rule", list(update_rules()), ids=update_text)
+@pytest.mark.parametrize(("backend", "isa"), EVERY, ids=lambda value: value or "any")
+@every_dtype
+def test_no_rule_hides_a_nan(dtype, backend, isa, rule):
+    """Where the gradient is NaN the parameter becomes it, clipped or not, and nothing else does."""
+    p, g = np.ones(37, dtype), np.ones(37, dtype)
+    g[[0, 17, 36]] = np.nan
+    state = tuple(np.ones(37, dtype) for _ in RULES[rule.name].state)
+    load(backend, isa, dtype).update(p, g, state, rule)
+    np.testing.assert_array_equal(np.isnan(p), np.isnan(g))
 
 
 @pytest.mark.parametrize("groups", [1, 4], ids=["whole", "depthwise"])

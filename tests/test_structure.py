@@ -18,12 +18,12 @@ BACKENDS = ROOT / "fastnn" / "backends"
 
 
 def test_kernel_sources_are_short():
-    """Cython and C, of all families, under 4,100 lines."""
+    """Cython and C, of all families, under 4,400 lines."""
     sources = [
         p for p in (ROOT / "kernels").iterdir() if p.suffix in (".pyx", ".pxi", ".pxd", ".h", ".c")
     ]
     assert len(sources) >= 6
-    assert sum(len(p.read_text().splitlines()) for p in sources) < 4100
+    assert sum(len(p.read_text().splitlines()) for p in sources) < 4400
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -106,6 +106,14 @@ FULL_STREAMED = [
     (300, 200, 9),  # more than one slice of the sum
     (10, 5003, 129),  # the next product in parts, parallel
     (63, 2049, 7),
+    # Whole vectors of w, which Cython updates in registers: tiles of 2 … 8 rows, bands of 72 KB.
+    (0, 37, 16),
+    (1, 3, 32),
+    (10, 1003, 64),
+    (63, 2085, 32),  # the most rows of x, and of the next, that it takes
+    (64, 2061, 48),  # of the next one too many
+    (10, 2051, 384),  # several bands, parallel
+    (10, 83, 4096),  # a band of few rows
 ]
 
 
