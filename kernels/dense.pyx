@@ -34,7 +34,8 @@ cdef extern from "tile.h" nogil:
                   const double *next)
 
 cdef extern from "streamed_update.h" nogil:
-    bint can_stream(Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead, Py_ssize_t itemsize)
+    const Py_ssize_t TILE_ROWS
+    bint can_stay_in_registers(Py_ssize_t n, Py_ssize_t rows, Py_ssize_t itemsize)
     void streamed_update_f32(
         const Rule *r, Py_ssize_t m, Py_ssize_t n, Py_ssize_t batch, Py_ssize_t ahead,
         Py_ssize_t x_row, const float *x, const float *dz, float *w, float *state_1,
@@ -291,11 +292,12 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
                     tuple state, rule, const floating[:, ::1] x_next, floating[:, ::1] y_next):
     """dw = xT dz, straight to the optimizer; then y_next = x_next w.
 
-    Memory sees w and the state once a training step, and no gradient. Threads share the rows of
-    w. Where strips of w are whole vectors, all is done while they are in registers: see
-    streamed_update.h. Else a thread makes a band of dw, updates its rows of w and the state
-    from it, and makes the next over it, so that the gradient stays in its core's cache; then it
-    multiplies what it has updated with its part of x_next before that leaves the cache.
+    Memory sees w and the state once, and no gradient; but x_next of many rows, or a short w, is
+    multiplied by itself. Threads share the rows of w. If it can, a thread does all while it has
+    a piece of w in registers: see streamed_update.h. Else it makes a band of dw, updates its
+    rows of w and the state from it, and makes the next over it, so that the gradient stays in
+    its core's cache; then it multiplies what it has updated with its part of x_next before that
+    leaves the cache.
     """
     cdef Py_ssize_t m = w.shape[0], n = w.shape[1], k = x.shape[0]
     cdef Py_ssize_t ahead = 0 if x_next is None else x_next.shape[0]
@@ -304,10 +306,13 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
     cdef Py_ssize_t band = (BAND if k <= FEW_ROWS else PANEL) // row_bytes
     cdef Rule r = find_rule(rule)
     cdef State s = find_state(state, &w[0, 0])
-    cdef bint streamed = (s.form == FULL
-                          and can_stream(n, k, ahead if fused else 0, sizeof(floating)))
+    cdef bint in_registers = (
+        s.form == FULL and k <= FEW_ROWS
+        and can_stay_in_registers(n, k + (ahead if fused else 0), sizeof(floating)))
     cdef Py_ssize_t together = rows_together(&s, n)
     band = max(<Py_ssize_t> 1, min(MC, band) // together) * together
+    if in_registers:
+        band = TILE_ROWS
     cdef Py_ssize_t piece = band * max(<Py_ssize_t> 1, PANEL // row_bytes // band)
     cdef Py_ssize_t band_size = band * n + 64 // <Py_ssize_t> sizeof(floating)
     cdef int threads = threads_for(<double> m * n * (1 + 2.0 * k / 100))
@@ -330,7 +335,7 @@ def dense_dw_update(const floating[:, ::1] x, const floating[:, ::1] dz, floatin
         mode = flush_denormals()
         i = p * share
         stop = min(m, i + share)
-        if streamed:
+        if in_registers:
             stream(&r, stop - i, n, k, ahead if fused else 0, m, x_0 + i, dz_0, w_0 + i * n,
                    &s, i * n, next_0 + i, partial + p * ahead * n)
         else:

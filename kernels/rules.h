@@ -15,11 +15,10 @@
 
 #include "vector.h"
 
-typedef enum { SGD, MOMENTUM, ADAGRAD, ADADELTA, RMSPROP, ADAM, LION } rule_name;
-#define RULES(X) X(SGD) X(MOMENTUM) X(ADAGRAD) X(ADADELTA) X(RMSPROP) X(ADAM) X(LION)
-
-/* Arrays a rule keeps. */
-#define STATE_ARRAYS(name) ((name) == SGD ? 0 : (name) == ADAM || (name) == ADADELTA ? 2 : 1)
+/* The rules, each with the number of arrays it keeps. */
+#define RULES(X) X(SGD, 0) X(MOMENTUM, 1) X(ADAGRAD, 1) X(ADADELTA, 2) X(RMSPROP, 1) X(ADAM, 2) X(LION, 1)
+#define RULE_NAME(name, arrays) name,
+typedef enum { RULES(RULE_NAME) } rule_name;
 
 typedef struct { /* fastnn.rules.Rule */
     rule_name name;

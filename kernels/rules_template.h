@@ -105,7 +105,7 @@ ALWAYS_INLINE void NAME(lion)(const NAME(numbers) *k, VECTOR g, VECTOR *p, VECTO
     *p -= k->rate * NAME(select)(c > 0, zero + 1, NAME(select)(c < 0, zero - 1, c));
 }
 
-/* One rule, a constant at every call; state that it doesn't have isn't looked at. */
+/* One rule, a constant at every call, on vectors that may lie in registers; state that it doesn't have isn't looked at. */
 ALWAYS_INLINE void NAME(apply)(const rule_name name, const NAME(numbers) *k, VECTOR g, VECTOR *p,
                                VECTOR *s, VECTOR *t)
 {
@@ -130,15 +130,15 @@ ALWAYS_INLINE VECTOR NAME(treated)(const NAME(numbers) *k, VECTOR g, VECTOR *p)
 }
 
 /* One rule on n elements. */
-ALWAYS_INLINE void NAME(run)(const rule_name name, const NAME(numbers) *k, const int treats,
-                             ptrdiff_t n, T *p, const T *g, T *s, T *t)
+ALWAYS_INLINE void NAME(run)(const rule_name name, const int arrays, const NAME(numbers) *k,
+                             const int treats, ptrdiff_t n, T *p, const T *g, T *s, T *t)
 {
-    const int arrays = STATE_ARRAYS(name);
     ptrdiff_t i = 0;
     for (; i + W <= n; i += W) {
-        VECTOR g_i = *(const VECTOR *)(g + i);
-        if (treats) g_i = NAME(treated)(k, g_i, (VECTOR *)(p + i));
-        NAME(apply)(name, k, g_i, (VECTOR *)(p + i), (VECTOR *)(s + i), (VECTOR *)(t + i));
+        VECTOR g_i = *(const VECTOR *)(g + i), p_i = *(const VECTOR *)(p + i);
+        if (treats) g_i = NAME(treated)(k, g_i, &p_i);
+        NAME(apply)(name, k, g_i, &p_i, (VECTOR *)(s + i), (VECTOR *)(t + i));
+        *(VECTOR *)(p + i) = p_i;
     }
 #ifndef SCALAR
     if (i < n) {
@@ -159,10 +159,10 @@ UNUSED static void NAME(run_rule)(const rule *r, ptrdiff_t n, T *p, const T *g, 
 {
     const NAME(numbers) numbers = NAME(numbers_of)(r);
     switch (r->name) {
-    #define RUN(name)                                                            \
-    case name:                                                                   \
-        if (r->treats) NAME(run)(name, &numbers, 1, n, p, g, s, t);               \
-        else NAME(run)(name, &numbers, 0, n, p, g, s, t);                         \
+    #define RUN(name, arrays)                                                            \
+    case name:                                                                           \
+        if (r->treats) NAME(run)(name, arrays, &numbers, 1, n, p, g, s, t);               \
+        else NAME(run)(name, arrays, &numbers, 0, n, p, g, s, t);                         \
         break;
     RULES(RUN)
     #undef RUN

@@ -74,7 +74,12 @@
 #endif
 
 /* c + a b with one rounding where the machine has it; square root; parts of vectors. */
-#if defined(__AVX512F__)
+#if defined(SCALAR)
+  #define fma_f32(a, b, c) ((c) + (a) * (b))
+  #define fma_f64(a, b, c) ((c) + (a) * (b))
+  #define sqrt_f32(a) sqrtf(a)
+  #define sqrt_f64(a) sqrt(a)
+#elif defined(__AVX512F__)
   #define fma_f32(a, b, c) (vector_f32)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
   #define fma_f64(a, b, c) (vector_f64)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
   #define fma_f32_half(a, b, c) (vector_f32_half)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
@@ -90,12 +95,12 @@
   #define store_part_f64_half(to, v, n) _mm256_mask_storeu_pd(to, PART(n), (__m256d)(v))
   #define sqrt_f32(a) (vector_f32)_mm512_sqrt_ps((__m512)(a))
   #define sqrt_f64(a) (vector_f64)_mm512_sqrt_pd((__m512d)(a))
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && defined(__FMA__)
   #define fma_f32(a, b, c) (vector_f32)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
   #define fma_f64(a, b, c) (vector_f64)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
   #define sqrt_f32(a) (vector_f32)_mm256_sqrt_ps((__m256)(a))
   #define sqrt_f64(a) (vector_f64)_mm256_sqrt_pd((__m256d)(a))
-#elif defined(__aarch64__) && defined(__GNUC__)
+#elif defined(__aarch64__)
   #define fma_f32(a, b, c) (vector_f32)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
   #define fma_f64(a, b, c) (vector_f64)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
   #define sqrt_f32(a) (vector_f32)vsqrtq_f32((float32x4_t)(a))

@@ -22,7 +22,7 @@ ALWAYS_INLINE VECTOR NAME(select)(NAME(mask) mask, VECTOR a, VECTOR b)
 #endif
 }
 
-/* The first n elements of a vector; the rest isn't touched. */
+/* The first n elements of a vector: the rest is 0, and isn't stored. */
 #if !defined(__AVX512F__)
 ALWAYS_INLINE VECTOR NAME(load_part)(const T *from, ptrdiff_t n)
 {
@@ -37,12 +37,8 @@ ALWAYS_INLINE void NAME(store_part)(T *to, VECTOR v, ptrdiff_t n) { memcpy(to, &
 /* A root in double, rounded again, is the nearest float to the root. */
 ALWAYS_INLINE VECTOR NAME(sqrt)(VECTOR a)
 {
-  #ifdef SCALAR
-    return (T)sqrt(a);
-  #else
     for (size_t i = 0; i < BYTES / sizeof(T); i++) a[i] = (T)sqrt(a[i]);
     return a;
-  #endif
 }
 #endif
 

@@ -107,13 +107,20 @@ FULL_STREAMED = [
     (10, 5003, 129),  # the next product in parts, parallel
     (63, 2049, 7),
     # Whole vectors of w, which Cython updates in registers: tiles of 2 … 8 rows, bands of 72 KB.
-    (0, 37, 16),
+    (0, 2050, 16),
     (1, 3, 32),
+    (7, 9, 16),  # one strip on some instruction sets
+    (5, 16, 32),
     (10, 1003, 64),
-    (63, 2085, 32),  # the most rows of x, and of the next, that it takes
-    (64, 2061, 48),  # of the next one too many
+    (63, 2085, 32),  # as many rows of the next batch as are multiplied on the way
+    (64, 2061, 48),  # the most rows of a batch, and one too many of the next
+    (65, 83, 32),
+    (3, 49, 384),  # a band and a row, with SGD
+    (10, 784, 512),
     (10, 2051, 384),  # several bands, parallel
-    (10, 83, 4096),  # a band of few rows
+    (10, 83, 4096),  # a band is a tile
+    (64, 5, 3456),  # to the last byte of what is packed
+    (64, 5, 3472),  # and beyond
 ]
 
 
@@ -121,6 +128,13 @@ def dense_dw_update(data: Data, size: str) -> Cases:
     for n, k, o in TINY if size == "tiny" else FULL_STREAMED:
         # A rate of 1/4 keeps w exact, and so the product with the next batch.
         yield _streamed(data, n, k, o, n + 1, Rule("sgd", 0.25), "full")
+        if (k, o) == (2085, 32) and data.kind == "real":  # state and the next batch
+            for name, forms in update.FORMS.items():
+                rule = Rule(name, 0.03, **forms[-1], **update.TREATMENTS[-1])
+                yield _streamed(data, n, k, o, n + 1, rule, "full")
+            for form in ("bfloat16", "8bit"):
+                rule = Rule("adam", 0.03, **update.FORMS["adam"][-1], seed=5, place=640)
+                yield _streamed(data, n, k, o, n + 1, rule, form)
         for name, forms in update.FORMS.items():
             for treatment in ({}, update.TREATMENTS[-1]):
                 rule = Rule(name, 0.03, **forms[-1], **treatment)
