@@ -255,7 +255,7 @@ class Sequential:
         With heads, ``loss`` and ``metrics`` are one for all or a dict by head, and
         ``loss_weights`` a dict by head (1 where missing, none below 0). ``keep_gradients=True``
         stores every gradient in memory; otherwise those of large dense layers go to the optimizer
-        band by band and are never stored.
+        piece by piece and are never stored.
 
         Raises ``ValueError`` or ``TypeError``, with all as before, for what doesn't fit.
         """
@@ -577,7 +577,7 @@ class Sequential:
         store = self._require_built()
         if any(p.gradient is None for p in store.trained):
             raise RuntimeError(
-                "get_gradients: those of large dense layers go to the optimizer band by band; "
+                "get_gradients: those of large dense layers go to the optimizer piece by piece; "
                 "compile(keep_gradients=True) stores them all"
             )
         if not store.has_gradients:
@@ -711,7 +711,7 @@ class Sequential:
             lines += [
                 f"gradients: {size['gradients']:,} bytes"
                 + (
-                    f" ({streamed:,} parameters are updated band by band: "
+                    f" ({streamed:,} parameters are updated piece by piece: "
                     f"{streamed * itemsize:,} bytes saved)"
                     if streamed
                     else ""

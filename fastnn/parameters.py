@@ -2,8 +2,8 @@
 
 Every parameter is a view into the flat arrays, so that one kernel call updates all of them.
 Large dense weights are *streamed*: they have no gradient array. One kernel makes the gradient in
-panels of rows that fit in the L2 cache and updates the weights from each panel at once, so the
-gradient never travels to memory and back. Values are the same to the bit either way. Where an
+pieces that stay in registers or cache and updates the weights from each at once, so the gradient
+never travels to memory and back. Values are the same to the bit either way. Where an
 update needs all gradients before it (the norm of a clipping, a mean over batches, a rule in
 Python), and where a penalty is added to them, they are stored. What isn't trained, as of a frozen
 layer, has neither gradient nor state.

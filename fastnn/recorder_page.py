@@ -211,7 +211,7 @@ def _distributions(page: Page, record: Record, kind: str, text: str) -> None:
     if missing:
         page.note(
             f"Not stored, so not here: those of {', '.join(missing)}, which go to the optimizer "
-            "band by band. Recorder(keep_gradients=True) stores them, at a cost."
+            "piece by piece. Recorder(keep_gradients=True) stores them, at a cost."
         )
     if record.left_out:
         page.note(f"{record.left_out} other layers aren't shown; Recorder(layers=…) chooses.")

@@ -363,7 +363,7 @@ def test_training_is_the_same_with_any_number_of_workers(shuffle, backend):
             shuffle=shuffle, callbacks=callbacks,
         )  # fmt: skip
         found.append((history["loss"], net.get_weights()))
-        assert "band by band" in net.summary()
+        assert "piece by piece" in net.summary()
         assert len(history["waiting"]) == 2
         assert all(0 < waiting < seconds for waiting, seconds in
                    zip(history["waiting"], history["seconds"], strict=True))  # fmt: skip

@@ -633,7 +633,7 @@ def test_summary_says_what_there_is():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_memory_of_adam_is_three_times_the_parameters(dtype):
-    """And gradients take none where they go to the optimizer band by band."""
+    """And gradients take none where they go to the optimizer piece by piece."""
     net = Sequential([Dense(256), Dense(8)], input_shape=(3000,), dtype=dtype)
     weights = sum(a.nbytes for a in net.get_weights().values())
     assert net.nbytes()["parameters"] == pytest.approx(weights, rel=1e-3)
@@ -642,13 +642,13 @@ def test_memory_of_adam_is_three_times_the_parameters(dtype):
     size = net.nbytes()
     assert size["parameters"] + size["state"] == 3 * size["parameters"]
     assert size["gradients"] < 0.01 * size["parameters"]
-    assert "768,000 parameters are updated band by band" in net.summary()
+    assert "768,000 parameters are updated piece by piece" in net.summary()
     net.compile("sgd")
     assert net.nbytes()["state"] == 0
     net.compile("momentum", keep_gradients=True)
     size = net.nbytes()
     assert size["gradients"] == size["state"] == size["parameters"]
-    assert "band by band" not in net.summary()
+    assert "piece by piece" not in net.summary()
 
 
 # --- weights ------------------------------------------------------------------------------------
