@@ -25,12 +25,11 @@ static inline void NAME(reduce_element)(const windows *p, const T *const *x, ptr
 }
 
 #ifndef SCALAR
-#define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
-#define VECTOR NAME(reduce_vector)
+#define VECTOR NAME(vector)
+#define W ((ptrdiff_t)(sizeof(VECTOR) / sizeof(T)))
 #define INTEGERS NAME(reduce_integers)
 #define BYTES NAME(reduce_bytes)
 #define INTS NAME(reduce_ints)
-typedef T VECTOR __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INTEGER INTEGERS __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint8_t BYTES __attribute__((vector_size(VECTOR_BYTES / sizeof(T)), aligned(1), may_alias));
 typedef int32_t INTS

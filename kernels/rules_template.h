@@ -4,12 +4,8 @@
    stored isn't read again: across two lines of cache that takes twice the time. */
 
 #define NAME(x) JOIN(x, TYPE)
-#ifdef SCALAR
-  #define W 1
-#else
-  #define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
-#endif
 #define VECTOR NAME(vector)
+#define W ((ptrdiff_t)(sizeof(VECTOR) / sizeof(T)))
 
 /* A rule's numbers in the arrays' type. */
 typedef struct {

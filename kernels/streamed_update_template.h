@@ -1,12 +1,8 @@
 /* The pass over w for one element type: T is float or double, TYPE f32 or f64. */
 
 #define NAME(x) JOIN(x, TYPE)
-#ifdef SCALAR
-  #define W 1
-#else
-  #define W ((ptrdiff_t)(VECTOR_BYTES / sizeof(T)))
-#endif
 #define VECTOR NAME(vector)
+#define W ((ptrdiff_t)(sizeof(VECTOR) / sizeof(T)))
 
 /* The arrays as above; of dz and y the strip's part, packed. */
 typedef struct {

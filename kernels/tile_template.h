@@ -2,13 +2,8 @@
 
 #define NAME(x) JOIN(x, TYPE)
 #define NAME_HALF(x) JOIN(NAME(x), half)
-
-#ifdef SCALAR
-  #define W 1
-#else
-  #define W ((ptrdiff_t)(TILE_BYTES / sizeof(T)))
-#endif
 #define VECTOR NAME(vector)
+#define W ((ptrdiff_t)(sizeof(VECTOR) / sizeof(T)))
 #define LINE (CACHE_LINE / (ptrdiff_t)sizeof(T))
 
 /* max(x, 0); NaN stays NaN. */
